@@ -1,0 +1,353 @@
+/**
+ * Everything that can go wrong, as tagged errors that can be caught by kind, sent over a wire and read by a person.
+ *
+ * Each has a closed set of reasons to decide by (retry a `Refused`, give up on a `CertificateRejected`), the operating
+ * system's own code beside it, and what the platform threw in `cause`.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Address from "./Address.js"
+
+const absent = { default: () => Option.none() } as const
+
+const code = Schema.Option(Schema.String)
+const cause = Schema.optional(Schema.Defect)
+const remoteAddress = Schema.Option(Address.Address)
+
+// What a reader adds to its errors so that the message can say who was reading what from whom.
+const readContext = {
+  operation: Schema.optionalWith(Schema.String, { default: () => "read" }),
+  remoteAddress: Schema.optionalWith(remoteAddress, absent)
+}
+
+const from = (address: Option.Option<Address.Address>): string =>
+  Option.match(address, { onNone: () => "", onSome: (address) => ` from ${Address.format(address)}` })
+
+const withCode = (code: Option.Option<string>): string =>
+  Option.match(code, { onNone: () => "", onSome: (code) => ` (${code})` })
+
+const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" : "s"}`
+
+/**
+ * The end came before the read had all it asked for. What had arrived is in `partial`, and is consumed.
+ *
+ * **Details**
+ *
+ * `expected` is the number of bytes that a read by length asked for, and `None` where a separator was looked for.
+ *
+ * @since 0.1.0
+ * @category errors
+ * @example
+ * ```ts
+ * import { StreamReader } from "effect-netstreams"
+ * import { Effect } from "effect"
+ *
+ * const header = (reader: StreamReader.StreamReader) =>
+ *   reader.readExactly(16).pipe(
+ *     Effect.catchTag("IncompleteReadError", (error) => Effect.succeed(error.partial))
+ *   )
+ * ```
+ */
+export class IncompleteReadError
+  extends Schema.TaggedError<IncompleteReadError>("effect-netstreams/IncompleteReadError")("IncompleteReadError", {
+    partial: Schema.Uint8ArrayFromBase64,
+    expected: Schema.Option(Schema.Number),
+    ...readContext
+  })
+{
+  override get message(): string {
+    const wanted = Option.match(this.expected, {
+      onNone: () => "the separator came",
+      onSome: (expected) => `all ${expected} had arrived`
+    })
+    return `${this.operation}${from(this.remoteAddress)}: the stream ended after ${
+      plural(this.partial.length, "byte")
+    }, before ${wanted}; the bytes are in \`partial\``
+  }
+}
+
+/**
+ * A read would have had to go past the reader's limit. The buffer is as it was before.
+ *
+ * **Details**
+ *
+ * `limit` is in bytes, and counts what comes before the separator. `consumed` is how much can be read away without
+ * cutting a separator in two: the bytes before the separator when `found`, else what is certain not to begin one.
+ * `readExactly(consumed)` keeps those bytes, `skipUntil(separator)` drops the whole of the over-long part.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LimitOverrunError
+  extends Schema.TaggedError<LimitOverrunError>("effect-netstreams/LimitOverrunError")("LimitOverrunError", {
+    consumed: Schema.Number,
+    limit: Schema.Number,
+    found: Schema.Boolean,
+    ...readContext
+  })
+{
+  override get message(): string {
+    const seen = this.found
+      ? `the separator was found after ${plural(this.consumed, "byte")}`
+      : `no end was found in ${plural(this.consumed, "byte")}`
+    return `${this.operation}${from(this.remoteAddress)}: ${seen}, past the limit of ${this.limit}; ` +
+      "nothing was consumed: raise the limit, take the bytes with readExactly(consumed), or drop them with skipUntil"
+  }
+}
+
+const connectionProblems = {
+  Reset: "the peer reset the connection",
+  BrokenPipe: "the peer no longer takes data",
+  TimedOut: "the peer stopped answering",
+  Closed: "the connection is closed on this side",
+  Aborted: "the connection was aborted",
+  Truncated: "the connection ended without a TLS close_notify, so data may be missing",
+  Unknown: "the connection failed"
+}
+
+/**
+ * A connection that was open ended, or can no longer do what was asked of it.
+ *
+ * **Details**
+ *
+ * | reason | what happened |
+ * |---|---|
+ * | `Reset` | the peer, or something on the way, reset it (`ECONNRESET`) |
+ * | `BrokenPipe` | the peer takes no more (`EPIPE`) |
+ * | `TimedOut` | the peer's machine no longer answers (`ETIMEDOUT`) |
+ * | `Closed` | this side closed it, ended its writing, or gave it up to TLS |
+ * | `Aborted` | this side aborted it |
+ * | `Truncated` | TLS: the end came without close_notify |
+ * | `Unknown` | anything else: see `code` and `cause` |
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ConnectionError
+  extends Schema.TaggedError<ConnectionError>("effect-netstreams/ConnectionError")("ConnectionError", {
+    reason: Schema.Literal("Reset", "BrokenPipe", "TimedOut", "Closed", "Aborted", "Truncated", "Unknown"),
+    operation: Schema.Literal("read", "write", "close", "startTls"),
+    remoteAddress,
+    code,
+    cause
+  })
+{
+  override get message(): string {
+    const peer = Option.match(this.remoteAddress, {
+      onNone: () => "",
+      onSome: (address) => ` ${this.operation === "read" ? "from" : "to"} ${Address.format(address)}`
+    })
+    return `${this.operation}${peer}: ${connectionProblems[this.reason]}${withCode(this.code)}`
+  }
+}
+
+const addressReason = Schema.Literal(
+  "Refused",
+  "TimedOut",
+  "NameNotFound",
+  "NotFound",
+  "HostUnreachable",
+  "NetworkUnreachable",
+  "AddressInUse",
+  "AddressNotAvailable",
+  "PermissionDenied",
+  "Unknown"
+)
+
+/**
+ * Why an address could not be connected to, or listened on.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type AddressReason = typeof addressReason.Type
+
+const addressProblems: Record<AddressReason, string> = {
+  Refused: "nobody listens there",
+  TimedOut: "no answer in time",
+  NameNotFound: "the name has no address",
+  NotFound: "no such path",
+  HostUnreachable: "the host can't be reached",
+  NetworkUnreachable: "the network can't be reached",
+  AddressInUse: "the address is in use",
+  AddressNotAvailable: "the address is not one of this machine's",
+  PermissionDenied: "permission denied",
+  Unknown: "it failed"
+}
+
+const attempt = Schema.Struct({
+  address: Address.Address,
+  reason: addressReason,
+  code,
+  elapsed: Schema.Duration
+})
+
+/**
+ * One address that was tried: what became of it, and how long that took.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type ConnectAttempt = typeof attempt.Type
+
+/**
+ * No connection could be made.
+ *
+ * **Details**
+ *
+ * `target` is what was asked for (`"localhost:8888"`, a path), `attempts` every address that was tried, in the order
+ * in which the attempts began. It is empty where there was none to try. `reason` is that of all attempts where they
+ * agree, and else that of the attempt which got furthest: an answer from the host (`Refused`) before none (`TimedOut`),
+ * none before a way there that is broken, and last what a machine without the address's family says of every such
+ * address (`NetworkUnreachable`, `AddressNotAvailable`). `code` and `cause` belong to the reason, whether it came from
+ * an attempt or from name lookup. `detail` says more where the reason alone would not help, such as the phase in which
+ * a time limit struck.
+ *
+ * @since 0.1.0
+ * @category errors
+ * @example
+ * ```ts
+ * import { Network } from "effect-netstreams"
+ * import { Effect, Schedule } from "effect"
+ *
+ * // A server that is being restarted refuses for a moment; a name that does not exist will not appear.
+ * const patient = Network.openConnection({ host: "localhost", port: 8888 }).pipe(
+ *   Effect.retry({
+ *     while: (error) => error._tag === "ConnectError" && error.reason === "Refused",
+ *     schedule: Schedule.exponential("100 millis").pipe(Schedule.intersect(Schedule.recurs(5)))
+ *   })
+ * )
+ * ```
+ */
+export class ConnectError extends Schema.TaggedError<ConnectError>("effect-netstreams/ConnectError")("ConnectError", {
+  reason: addressReason,
+  target: Schema.String,
+  attempts: Schema.Array(attempt),
+  code: Schema.optionalWith(code, absent),
+  cause,
+  detail: Schema.optionalWith(Schema.Option(Schema.String), absent)
+}) {
+  override get message(): string {
+    const problem = Option.getOrElse(this.detail, () => addressProblems[this.reason])
+    const [first, ...others] = this.attempts
+    if (first === undefined) {
+      return `connect to ${this.target}: ${problem}${withCode(this.code)}`
+    }
+    if (others.length === 0) {
+      const address = Address.format(first.address)
+      const at = address === this.target || address === `unix:${this.target}` ? "" : ` at ${address}`
+      return `connect to ${this.target}${at}: ${problem}${withCode(first.code)}`
+    }
+    return [`connect to ${this.target}: ${problem}; ${this.attempts.length} addresses were tried`]
+      .concat(
+        this.attempts.map((attempt) =>
+          `  ${Address.format(attempt.address)}: ${addressProblems[attempt.reason]}${withCode(attempt.code)} after ${
+            Duration.format(attempt.elapsed)
+          }`
+        )
+      )
+      .join("\n")
+  }
+}
+
+/**
+ * An address could not be listened on.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ListenError extends Schema.TaggedError<ListenError>("effect-netstreams/ListenError")("ListenError", {
+  reason: addressReason,
+  address: Address.Address,
+  code,
+  cause,
+  detail: Schema.optionalWith(Schema.Option(Schema.String), absent)
+}) {
+  override get message(): string {
+    const problem = Option.getOrElse(this.detail, () => addressProblems[this.reason])
+    return `listen on ${Address.format(this.address)}: ${problem}${withCode(this.code)}`
+  }
+}
+
+const tlsProblems = {
+  CertificateRejected: "the peer's certificate was not accepted",
+  HandshakeFailed: "the handshake failed",
+  HandshakeTimeout: "the handshake took too long",
+  UnexpectedPlaintext: "data that was not encrypted came before the handshake",
+  Closed: "the connection ended during the handshake",
+  InvalidOptions: "the TLS options can't be used"
+}
+
+/**
+ * TLS could not be established.
+ *
+ * **Details**
+ *
+ * `code` is OpenSSL's or Node's (`"CERT_HAS_EXPIRED"`). `detail` says what was checked, against which name, and what
+ * to do about it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TlsError extends Schema.TaggedError<TlsError>("effect-netstreams/TlsError")("TlsError", {
+  reason: Schema.Literal(
+    "CertificateRejected",
+    "HandshakeFailed",
+    "HandshakeTimeout",
+    "UnexpectedPlaintext",
+    "Closed",
+    "InvalidOptions"
+  ),
+  code,
+  cause,
+  detail: Schema.optionalWith(Schema.Option(Schema.String), absent),
+  remoteAddress: Schema.optionalWith(remoteAddress, absent)
+}) {
+  override get message(): string {
+    const peer = Option.match(this.remoteAddress, {
+      onNone: () => "",
+      onSome: (address) => ` with ${Address.format(address)}`
+    })
+    const detail = Option.match(this.detail, { onNone: () => "", onSome: (detail) => `: ${detail}` })
+    return `TLS${peer}: ${tlsProblems[this.reason]}${detail}${withCode(this.code)}`
+  }
+}
+
+/**
+ * A defect: a second fiber read from a reader on which another one was already waiting. The first is not disturbed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ConcurrentReadError
+  extends Schema.TaggedError<ConcurrentReadError>("effect-netstreams/ConcurrentReadError")("ConcurrentReadError", {
+    operation: Schema.String,
+    waiting: Schema.String
+  })
+{
+  override get message(): string {
+    return `${this.operation} can't wait for data: another fiber already waits in ${this.waiting} on the same reader; ` +
+      "let one fiber read, and hand what it read to the others"
+  }
+}
+
+/**
+ * A defect: a read on a reader that a stream of lines has taken over, or was stopped on before its end, so that lines
+ * which had already been read ahead may be gone.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ReadAheadError
+  extends Schema.TaggedError<ReadAheadError>("effect-netstreams/ReadAheadError")("ReadAheadError", {
+    operation: Schema.String
+  })
+{
+  override get message(): string {
+    return `${this.operation}: a stream of lines has read ahead on this reader, so the next bytes may be gone; ` +
+      "read everything through that stream, or make it with { readAhead: false }"
+  }
+}

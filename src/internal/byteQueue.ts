@@ -1,0 +1,262 @@
+/**
+ * The bytes that have arrived and were not read yet, as a queue of the chunks they arrived in.
+ *
+ * A run of bytes that lies within one chunk leaves as a view of it, without a copy. `position` counts every byte that
+ * was ever taken, so that a place in the stream keeps its number while the bytes before it go.
+ *
+ * Chunks that are much smaller than the object that describes them are gathered, or a peer that sends one byte a packet
+ * would make a queue of n bytes cost a hundred times n.
+ */
+import { type Bytes, emptyBytes, indexOfByte } from "./bytes.js"
+
+/** A chunk up to this size is copied behind the one before it, if one waits. */
+const smallChunk = 128
+/** What small chunks are gathered in. */
+const gatherSize = 4096
+
+export class ByteQueue {
+  /** Bytes in the queue. */
+  length = 0
+  /** Bytes that were ever taken out of it (and not put back). */
+  position = 0
+
+  /** The chunks, from `head` on; what is before it is gone. */
+  private readonly chunks: Array<Bytes> = []
+  private head = 0
+
+  // The first chunk, and what a view of it is made from: reading these from a typed array costs more than the view.
+  private first: Bytes = emptyBytes
+  private firstBuffer: ArrayBufferLike = emptyBytes.buffer
+  private firstBase = 0
+  /** How much of the first chunk has been taken. */
+  private offset = 0
+
+  /** The buffer behind the last chunk, where it is one that small chunks are gathered in, and how full it is. */
+  private gather: Bytes | undefined = undefined
+  private gathered = 0
+
+  /** Puts a chunk at the end. */
+  push(chunk: Bytes): void {
+    const size = chunk.length
+    if (size === 0) {
+      return
+    }
+    this.length += size
+    if (size <= smallChunk && this.chunks.length > this.head) {
+      this.pushSmall(chunk)
+      return
+    }
+    this.gather = undefined
+    this.chunks.push(chunk)
+    if (this.chunks.length - this.head === 1) {
+      this.setFirst(chunk)
+    }
+  }
+
+  private pushSmall(chunk: Bytes): void {
+    const size = chunk.length
+    if (this.gather === undefined || this.gathered + size > gatherSize) {
+      this.gather = new Uint8Array(gatherSize)
+      this.gather.set(chunk)
+      this.gathered = size
+      this.chunks.push(new Uint8Array(this.gather.buffer, 0, size))
+      return
+    }
+    this.gather.set(chunk, this.gathered)
+    this.gathered += size
+    const last = this.chunks.length - 1
+    // Views that were handed out see what is before their own end, and that never changes.
+    const longer = new Uint8Array(this.gather.buffer, 0, this.gathered)
+    this.chunks[last] = longer
+    if (last === this.head) {
+      this.first = longer
+    }
+  }
+
+  /** Puts a chunk before everything else. */
+  unshift(chunk: Bytes): void {
+    if (chunk.length === 0) {
+      return
+    }
+    this.length += chunk.length
+    this.position -= chunk.length
+    if (this.chunks.length > this.head && this.offset > 0) {
+      this.chunks[this.head] = this.first.subarray(this.offset)
+      this.gather = undefined
+    }
+    if (this.head > 0) {
+      this.chunks[--this.head] = chunk
+    } else {
+      this.chunks.unshift(chunk)
+    }
+    this.setFirst(chunk)
+  }
+
+  private setFirst(chunk: Bytes): void {
+    this.first = chunk
+    this.firstBuffer = chunk.buffer
+    this.firstBase = chunk.byteOffset
+    this.offset = 0
+  }
+
+  private dropFirst(): void {
+    this.chunks[this.head++] = emptyBytes
+    const next = this.chunks[this.head]
+    if (next !== undefined) {
+      this.setFirst(next)
+      if (this.head >= 64 && this.head * 2 >= this.chunks.length) {
+        this.chunks.splice(0, this.head)
+        this.head = 0
+      }
+      return
+    }
+    this.chunks.length = 0
+    this.head = 0
+    this.gather = undefined
+    this.setFirst(emptyBytes)
+  }
+
+  /** Takes the first `n` bytes, which must be there. */
+  take(n: number): Bytes {
+    const start = this.offset
+    const end = start + n
+    const available = this.first.length
+    if (end > available) {
+      return this.takeAcross(n)
+    }
+    const bytes = new Uint8Array(this.firstBuffer, this.firstBase + start, n)
+    this.length -= n
+    this.position += n
+    if (end === available) {
+      this.dropFirst()
+    } else {
+      this.offset = end
+    }
+    return bytes
+  }
+
+  private takeAcross(n: number): Bytes {
+    const bytes = new Uint8Array(n)
+    this.copyTo(bytes, n)
+    this.drop(n)
+    return bytes
+  }
+
+  /** Takes what is left of the first chunk, at most `max` bytes; at least one must be there. */
+  takeChunk(max: number): Bytes {
+    const rest = this.first.length - this.offset
+    return this.take(rest < max ? rest : max)
+  }
+
+  /** Drops the first `n` bytes, which must be there. */
+  drop(n: number): void {
+    this.length -= n
+    this.position += n
+    let left = n
+    while (left > 0) {
+      const rest = this.first.length - this.offset
+      if (left < rest) {
+        this.offset += left
+        return
+      }
+      left -= rest
+      this.dropFirst()
+    }
+  }
+
+  /** The first `n` bytes, which must be there, without taking them. */
+  peek(n: number): Bytes {
+    if (this.offset + n <= this.first.length) {
+      return new Uint8Array(this.firstBuffer, this.firstBase + this.offset, n)
+    }
+    const bytes = new Uint8Array(n)
+    this.copyTo(bytes, n)
+    return bytes
+  }
+
+  /** Copies the first `n` bytes, which must be there, to the beginning of `target`. */
+  copyTo(target: Bytes, n: number): void {
+    let done = 0
+    let from = this.offset
+    for (let i = this.head; done < n; i++) {
+      const chunk = this.chunks[i]!
+      const size = Math.min(chunk.length - from, n - done)
+      target.set(from === 0 && size === chunk.length ? chunk : chunk.subarray(from, from + size), done)
+      done += size
+      from = 0
+    }
+  }
+
+  /** The byte at `index`, which must be there. */
+  byteAt(index: number): number {
+    const inFirst = this.offset + index
+    if (inFirst < this.first.length) {
+      return this.first[inFirst]!
+    }
+    const cursor = this.cursorAt(index)
+    return cursor.chunk[index - cursor.start]!
+  }
+
+  /** How many bytes precede the first `byte` of the first chunk, or -1. For searches that mostly end there. */
+  indexInFirst(byte: number): number {
+    const index = indexOfByte(this.first, byte, this.offset)
+    return index < 0 ? -1 : index - this.offset
+  }
+
+  /** The first chunk, and how much of it has been taken. */
+  get firstChunk(): Bytes {
+    return this.first
+  }
+  get firstOffset(): number {
+    return this.offset
+  }
+
+  /**
+   * The chunk that holds the byte at `index`, which must be there. Such a byte is near one of the two ends: a search
+   * begins at the front, or goes on where it left off, which is what arrived last. The walk is from the nearer one.
+   */
+  cursorAt(index: number): Cursor {
+    if (index * 2 < this.length) {
+      const cursor = new Cursor(this.chunks, this.head, -this.offset)
+      while (cursor.start + cursor.chunk.length <= index) {
+        cursor.next()
+      }
+      return cursor
+    }
+    let i = this.chunks.length - 1
+    let start = this.length - this.chunks[i]!.length
+    while (start > index) {
+      start -= this.chunks[--i]!.length
+    }
+    return new Cursor(this.chunks, i, start)
+  }
+}
+
+/** A chunk of the queue, and a way to those behind it. Good until the queue changes. */
+export class Cursor {
+  chunk: Bytes
+  constructor(
+    private readonly chunks: ReadonlyArray<Bytes>,
+    private at: number,
+    /** The index in the queue of the chunk's first byte: negative where some of the first chunk has been taken. */
+    public start: number
+  ) {
+    this.chunk = chunks[at]!
+  }
+
+  next(): boolean {
+    const next = this.chunks[this.at + 1]
+    if (next === undefined) {
+      return false
+    }
+    this.start += this.chunk.length
+    this.chunk = next
+    this.at++
+    return true
+  }
+
+  /** The chunk that is `steps` before this one, which must be there. */
+  before(steps: number): Bytes {
+    return this.chunks[this.at - steps]!
+  }
+}

@@ -1,0 +1,252 @@
+/**
+ * The life of a connection, in one place. Reader, writer, server and metrics look here; none keeps a flag of its own.
+ *
+ * ```
+ * open ──close──▶ closing ──both ends done, or the peer silent, or late──▶ closed(reason)
+ *   ├──────────────abort, a failure, both directions ended─────────────────▶
+ *   └──spend──▶ spent, while another takes the transport over ──surrender──▶
+ * ```
+ *
+ * Each direction may end before that: reading by the peer's end (`input.end`), writing by `writeEof`.
+ *
+ * Closing in order. What is queued is sent, then our end. Giving the socket back at that moment would be a mistake: a
+ * kernel that still holds unread data from the peer, or receives more, answers with a reset, and a reset destroys what
+ * the peer had not read yet. So the peer is listened to, and what it sends dropped, until it ends its side too. A peer
+ * that has nothing more to say and does not care to close is left after `lingerTime` of silence, which endangers nothing:
+ * all that we sent is on its way. Past the close timeout, the rest is an abort.
+ */
+import type { TransportFailure, TransportReceiver } from "../Transport.js"
+import type { Bytes } from "./bytes.js"
+import { Handover } from "./handover.js"
+import { InputBuffer, type Source } from "./inputBuffer.js"
+import { type Output, OutputGate } from "./outputGate.js"
+
+/** Why an operation can't be done any more; the part of a `ConnectionError` that all operations share. */
+export interface Ending {
+  readonly reason: TransportFailure["reason"] | "Closed" | "Aborted"
+  readonly code: string | undefined
+  readonly cause: unknown
+}
+
+/** How a connection ended. */
+export type Closed =
+  | { readonly by: "Local" | "Peer" | "Aborted" }
+  | { readonly by: "Failed"; readonly failure: Omit<TransportFailure, "reason"> & Pick<Ending, "reason"> }
+
+/** The part of a transport that the state drives. */
+export interface Wire extends Source, Output {
+  readonly end: () => void
+  readonly destroy: () => void
+  readonly abort: () => void
+  readonly closeTimeout?: number | undefined
+}
+
+/** Time, wherever it comes from. */
+export interface Timers {
+  readonly now: () => number
+  /** Runs `task` after `millis`, unless the function it returns is called before. */
+  readonly after: (millis: number, task: () => void) => () => void
+}
+
+/** How long a peer that neither sends nor ends keeps a closing connection from being closed, in milliseconds. */
+export const lingerTime = 1000
+
+export interface ConnectionLimits {
+  readonly limit: number
+  readonly highWaterMark: number
+  readonly lowWaterMark: number
+  /** In milliseconds. */
+  readonly closeTimeout: number
+}
+
+const closedHere: Ending = { reason: "Closed", code: undefined, cause: undefined }
+const abortedHere: Ending = { reason: "Aborted", code: undefined, cause: undefined }
+
+export class ConnectionState implements TransportReceiver {
+  readonly input: InputBuffer<Ending>
+  readonly output: OutputGate
+  /** How it ended, once it has. */
+  closed: Closed | undefined = undefined
+
+  private phase: "open" | "closing" | "aborting" | "spent" = "open"
+  private writeEnded = false
+  /** Who will have ended it, when the close that has begun succeeds. */
+  private closingBy: "Local" | "Peer" = "Local"
+
+  private readonly closeWaiters: Set<() => void> = new Set()
+  private cancelTimer: (() => void) | undefined = undefined
+  private closeDeadline = 0
+  /** Once it is spent: who is told instead. */
+  private handover: Handover | undefined = undefined
+  private lastActivity = 0
+
+  constructor(
+    private readonly wire: Wire,
+    private readonly limits: ConnectionLimits,
+    private readonly timers: Timers
+  ) {
+    this.input = new InputBuffer<Ending>(limits.limit, wire)
+    this.output = new OutputGate(wire, limits.highWaterMark, limits.lowWaterMark)
+  }
+
+  get isClosing(): boolean {
+    return this.phase !== "open" || this.closed !== undefined
+  }
+
+  /** Why nothing can be written any more, or `undefined`. */
+  get writeEnding(): Ending | undefined {
+    if (this.closed !== undefined) {
+      return endingOf(this.closed)
+    }
+    return this.phase === "aborting" ? abortedHere : this.phase !== "open" || this.writeEnded ? closedHere : undefined
+  }
+
+  /** Why what was handed over will not be sent any more, or `undefined`. */
+  get flushEnding(): Ending | undefined {
+    return this.closed !== undefined ? endingOf(this.closed) : this.phase === "aborting" ? abortedHere : undefined
+  }
+
+  // ---------------------------------------------------------------------------
+  // what this side does
+  // ---------------------------------------------------------------------------
+
+  writeEof(): void {
+    if (!this.writeEnded && !this.isClosing) {
+      this.writeEnded = true
+      this.output.close()
+      this.wire.end()
+    }
+  }
+
+  close(): void {
+    if (this.isClosing) {
+      return
+    }
+    this.phase = "closing"
+    this.closingBy = this.input.end === "eof" ? "Peer" : "Local"
+    this.input.pushFailure(closedHere)
+    this.output.close()
+    if (!this.writeEnded) {
+      this.writeEnded = true
+      this.wire.end()
+    }
+    this.wire.resume()
+    this.closeDeadline = this.timers.now() + Math.min(this.limits.closeTimeout, this.wire.closeTimeout ?? Infinity)
+    this.lastActivity = this.timers.now()
+    this.watch()
+  }
+
+  abort(): void {
+    if (this.closed !== undefined || this.phase === "aborting") {
+      return
+    }
+    this.phase = "aborting"
+    this.input.pushFailure(abortedHere)
+    this.output.end()
+    this.wire.abort()
+  }
+
+  /** Gives the transport up to another connection: nothing can be read or written here any more. */
+  spend(): Handover {
+    this.phase = "spent"
+    const handover = this.handover = new Handover(this.input.takeRest(), this.input.end === "eof")
+    this.input.pushFailure(closedHere)
+    this.output.close()
+    this.wire.pause()
+    return handover
+  }
+
+  /** The transport is another's, or gone. */
+  surrender(closed: Closed): void {
+    if (this.closed === undefined) {
+      this.finish(closed)
+    }
+  }
+
+  /** Looks now and then at a connection that closes. */
+  private watch(): void {
+    this.cancelTimer = undefined
+    if (this.closed !== undefined || this.phase !== "closing") {
+      return
+    }
+    const now = this.timers.now()
+    const late = this.closeDeadline - now
+    const silent = this.lastActivity + lingerTime - now
+    if (late <= 0) {
+      this.abort()
+    } else if (silent <= 0 && this.output.bufferedBytes === 0) {
+      this.wire.destroy()
+    } else {
+      this.cancelTimer = this.timers.after(Math.min(late, silent > 0 ? silent : lingerTime), () => this.watch())
+    }
+  }
+
+  awaitClosed(resume: () => void): void {
+    this.closeWaiters.add(resume)
+  }
+
+  giveUpClosed(resume: () => void): void {
+    this.closeWaiters.delete(resume)
+  }
+
+  // ---------------------------------------------------------------------------
+  // what the transport reports
+  // ---------------------------------------------------------------------------
+
+  onData(chunk: Bytes): void {
+    if (this.phase === "open") {
+      this.input.push(chunk)
+    } else if (this.handover !== undefined) {
+      this.handover.onData(chunk)
+    } else {
+      this.lastActivity = this.timers.now()
+    }
+  }
+
+  onEnd(): void {
+    this.input.pushEof()
+    this.handover?.onEnd()
+  }
+
+  onDrain(): void {
+    if (this.phase === "closing" && this.output.bufferedBytes === 0) {
+      this.lastActivity = this.timers.now()
+    }
+    this.output.drained()
+    this.handover?.onDrain()
+  }
+
+  onClosed(failure: TransportFailure | undefined): void {
+    if (this.closed === undefined) {
+      this.finish(this.howClosed(failure))
+    }
+    this.handover?.onClosed(failure)
+  }
+
+  private finish(closed: Closed): void {
+    this.cancelTimer?.()
+    this.closed = closed
+    this.input.pushFailure(endingOf(closed))
+    this.output.end()
+    const waiters = Array.from(this.closeWaiters)
+    this.closeWaiters.clear()
+    waiters.forEach((resume) => resume())
+  }
+
+  private howClosed(failure: TransportFailure | undefined): Closed {
+    if (this.phase === "aborting") {
+      return { by: "Aborted" }
+    }
+    if (this.phase === "closing" && (failure === undefined || this.output.unsent === 0)) {
+      // A peer that resets what it was done with takes nothing away.
+      return { by: this.closingBy }
+    }
+    if (failure !== undefined) {
+      return { by: "Failed", failure }
+    }
+    return { by: this.input.end === "eof" ? "Peer" : "Local" }
+  }
+}
+
+const endingOf = (closed: Closed): Ending =>
+  closed.by === "Failed" ? closed.failure : closed.by === "Aborted" ? abortedHere : closedHere

@@ -1,0 +1,406 @@
+/**
+ * The lines of an `InputBuffer`, as bytes or as text.
+ *
+ * Theory of operation. One loop finds complete lines and hands each to a function, once the line has been taken out of
+ * the buffer and nothing behind it has. The three ways to pull are three such functions: one that stops at once (`next`),
+ * one that collects (`batch`), and the user's own (`forEach`). Where the loop finds no complete line, `last` looks at the
+ * limit and then at the end, in this order, so that neither depends on how the bytes were cut into chunks.
+ *
+ * Most lines lie amid others in one chunk, and go the short way, a *run*: the search begins at the place where the line
+ * before it ended. For text, a run is decoded at once and cut as a string, with an eye on where in the chunk each line
+ * ends. It is kept while the function stops after each line, and forgotten when anyone else has touched the buffer. To
+ * decode little in vain, a run is at most as long as what was read since that last happened.
+ *
+ * A line that spans chunks is joined and decoded alone. Alone goes the first one too, which may have a byte order mark,
+ * and everything in an encoding with a state.
+ *
+ * A line over the limit is a fault that leaves it in the buffer, or is treated as if it had not been there ("skip"), or
+ * had ended at the limit ("truncate"). It's the line so treated that may be without a terminator at the end: one that
+ * was skipped never is. What is left of a truncated one waits in `head` for its terminator: were it handed out before,
+ * what a function that stops leaves behind would depend on the chunks.
+ */
+import { type ByteQueue } from "./byteQueue.js"
+import { type Bytes, emptyBytes, indexOfByte } from "./bytes.js"
+import { Incomplete, type InputBuffer, Overrun, type ReadFault } from "./inputBuffer.js"
+import { lineFeed, type Separator } from "./separator.js"
+import { TextDecoding } from "./textDecoding.js"
+
+export interface LineOptions {
+  /** Bytes before the terminator; the buffer's limit. */
+  readonly maxLength?: number | undefined
+  /** What becomes of a longer line; "fail". */
+  readonly onOverrun?: "fail" | "skip" | "truncate" | undefined
+  /** What becomes of a last line without its terminator; "emit". */
+  readonly lastLine?: "emit" | "drop" | "fail" | undefined
+}
+
+export interface TextLineOptions extends LineOptions {
+  /** A label that has no `encodingProblem`; "utf-8". */
+  readonly encoding?: string | undefined
+}
+
+/** There are no more lines. */
+export const endOfLines: unique symbol = Symbol("endOfLines")
+
+/** What a pull gives: a value, why there is none, that there are no more, or `undefined`: not yet. */
+export type Pulled<A> = A | ReadFault | typeof endOfLines | undefined
+
+/** Takes a line, and says with anything but `undefined` that it wants no more. */
+export type OnLine<A, X> = (line: A) => X | undefined
+
+/** About as many bytes as are taken out of the buffer for one batch. */
+const batchBytes = 65_536
+/** The length of a run, in bytes. Decoding more at once takes longer for each. */
+const shortestRun = 1024
+const longestRun = 65_536
+
+/** A line that is too long: its beginning, where that is wanted, as bytes and as what it is handed out as. */
+interface Head<A> {
+  readonly bytes: Bytes
+  readonly line: A | undefined
+}
+
+const nothing: Head<never> = { bytes: emptyBytes, line: undefined }
+
+const itself = <A>(line: A): A => line
+
+export abstract class LineSplitter<A> {
+  protected readonly queue: ByteQueue
+  protected readonly maxLength: number
+  private readonly onOverrun: "fail" | "skip" | "truncate"
+  private readonly lastLine: "emit" | "drop" | "fail"
+
+  /** The line of which the rest is to be dropped, through its terminator. */
+  private head: Head<A> | undefined = undefined
+
+  constructor(
+    protected readonly buffer: InputBuffer<unknown>,
+    options: LineOptions,
+    private readonly separator: Separator,
+    /** Bytes of the separator. Each line has a multiple of them. */
+    protected readonly width: 1 | 2
+  ) {
+    this.queue = buffer.queue
+    this.maxLength = options.maxLength ?? buffer.limit
+    this.onOverrun = options.onOverrun ?? "fail"
+    this.lastLine = options.lastLine ?? "emit"
+  }
+
+  /** One line. What is behind it stays in the buffer. */
+  next(): Pulled<A> {
+    return this.forEach<A>(itself)
+  }
+
+  /** The complete lines that have arrived, or enough of them; at least one. */
+  batch(): Pulled<ReadonlyArray<A>> {
+    const lines: Array<A> = []
+    const enough = this.queue.position + batchBytes
+    const stopped = this.complete((line) => {
+      lines.push(line)
+      return undefined
+    }, enough)
+    if (lines.length > 0) {
+      // An overrun behind them is met again by the next pull.
+      return lines
+    }
+    return stopped !== undefined
+      ? stopped
+      : this.queue.position >= enough
+      ? this.batch()
+      : this.last((line) => [line])
+  }
+
+  /**
+   * Calls `f` with each line, until it returns something, which is handed back, or throws. That line is over and done
+   * with, and what is behind it stays in the buffer.
+   */
+  forEach<X>(f: OnLine<A, X>): Pulled<X> {
+    const stopped = this.complete(f, Infinity)
+    return stopped !== undefined ? stopped : this.last(f)
+  }
+
+  /** The lines that have their terminator, as far as they begin before the position `enough`, or a run further. */
+  private complete<X>(f: OnLine<A, X>, enough: number): X | Overrun | undefined {
+    do {
+      const stopped = this.run(f)
+      if (stopped !== undefined) {
+        return stopped
+      }
+      const end = this.buffer.search(this.separator)
+      if (end < 0) {
+        return undefined
+      }
+      const line = this.head !== undefined
+        ? this.dropThrough(end + 1)
+        : this.startRun(end)
+        ? undefined
+        : this.single(end + 1)
+      if (line instanceof Overrun) {
+        return line
+      }
+      const result = line === undefined ? undefined : f(line)
+      if (result !== undefined) {
+        return result
+      }
+    } while (this.queue.position < enough)
+    return undefined
+  }
+
+  /** The first `size` bytes, which are a line. */
+  private single(size: number): A | Overrun | undefined {
+    const before = this.content(size - this.width)
+    return before > this.maxLength ? this.overlong(before, size) : this.lineOf(this.buffer.take(size))
+  }
+
+  /** The first `size` bytes, which are a line with `before` bytes before its terminator, more than the limit. */
+  protected overlong(before: number, size: number): A | Overrun | undefined {
+    return this.overrun(before, true) ?? this.dropThrough(size - this.head!.bytes.length)
+  }
+
+  private overrun(before: number, found: boolean): Overrun | undefined {
+    if (this.onOverrun === "fail") {
+      return new Overrun(before, this.maxLength, found)
+    }
+    if (this.onOverrun === "skip") {
+      this.head = nothing
+    } else {
+      const bytes = this.buffer.take(this.maxLength - this.maxLength % this.width)
+      this.head = { bytes, line: this.headOf(bytes) }
+    }
+    return undefined
+  }
+
+  private dropThrough(size: number): A | undefined {
+    this.drop(size)
+    const line = this.head!.line
+    this.head = undefined
+    return line
+  }
+
+  /** What is left when no terminator is there. */
+  private last<X>(f: OnLine<A, X>): Pulled<X> {
+    const { buffer, queue } = this
+    const eof = buffer.end === "eof"
+    if (this.head === undefined) {
+      const before = eof ? queue.length : this.content(this.wholeUnits())
+      const overrun = before > this.maxLength ? this.overrun(before, false) : undefined
+      if (overrun !== undefined) {
+        return overrun
+      }
+    }
+    if (this.head !== undefined) {
+      this.drop(eof ? queue.length : this.wholeUnits())
+    }
+    if (!eof) {
+      return buffer.ended()
+    }
+    const { bytes, line } = this.head ?? this.rest()
+    this.head = undefined
+    if (line === undefined || this.lastLine === "drop") {
+      return endOfLines
+    }
+    if (this.lastLine === "fail") {
+      return new Incomplete(bytes, undefined)
+    }
+    const result = f(line)
+    return result === undefined ? endOfLines : result
+  }
+
+  private wholeUnits(): number {
+    return this.queue.length - this.queue.length % this.width
+  }
+
+  private rest(): Head<A> {
+    const bytes = this.buffer.takeRest()
+    return bytes.length === 0 ? nothing : { bytes, line: this.restOf(bytes) }
+  }
+
+  /** The lines of the run, if there is one. */
+  protected abstract run<X>(f: OnLine<A, X>): X | Overrun | undefined
+  /** Starts a run with the line that ends at index `end` of the queue, or doesn't. */
+  protected abstract startRun(end: number): boolean
+  /** How many of the first `size` bytes can't belong to a terminator that ends them, or comes next. */
+  protected abstract content(size: number): number
+  /** A line, from all its bytes. */
+  protected abstract lineOf(bytes: Bytes): A
+  /** A line, from its beginning. */
+  protected abstract headOf(bytes: Bytes): A
+  /** A last line without a terminator. */
+  protected abstract restOf(bytes: Bytes): A | undefined
+  /** Drops the first `n` bytes. */
+  protected abstract drop(n: number): void
+}
+
+/** Lines as bytes, each with the `\n` that ends it, but for a truncated one. */
+export class ByteLines extends LineSplitter<Bytes> {
+  /** The first chunk may have a whole line. */
+  private running = false
+
+  constructor(buffer: InputBuffer<unknown>, options: LineOptions = {}) {
+    super(buffer, options, lineFeed, 1)
+  }
+
+  protected run<X>(f: OnLine<Bytes, X>): X | Overrun | undefined {
+    const { buffer, maxLength, queue } = this
+    const enough = queue.position + longestRun
+    while (this.running && queue.position < enough) {
+      const before = queue.indexInFirst(10)
+      if (before < 0) {
+        this.running = false
+        break
+      }
+      let result: X | undefined
+      if (before <= maxLength) {
+        result = f(buffer.take(before + 1))
+      } else {
+        const line = this.overlong(before, before + 1)
+        if (line instanceof Overrun) {
+          return line
+        }
+        result = line === undefined ? undefined : f(line)
+      }
+      if (result !== undefined) {
+        return result
+      }
+    }
+    return undefined
+  }
+
+  /** With the line behind this one. */
+  protected startRun(): boolean {
+    this.running = true
+    return false
+  }
+
+  protected content(size: number): number {
+    return size
+  }
+
+  protected lineOf(bytes: Bytes): Bytes {
+    return bytes
+  }
+
+  protected headOf(bytes: Bytes): Bytes {
+    return bytes
+  }
+
+  protected restOf(bytes: Bytes): Bytes {
+    return bytes
+  }
+
+  protected drop(n: number): void {
+    this.buffer.drop(n)
+  }
+}
+
+/** Lines as text, without the `\n` or `\r\n` that ends them. */
+export class TextLines extends LineSplitter<string> {
+  private readonly decoding: TextDecoding
+  /** Where the first line began. */
+  private readonly start: number
+  /** No one else has read since. */
+  private undisturbed: number
+
+  // The run: its text and where the next line begins in it, the chunk and where the next line begins in that, and
+  // whether a place in the one can be told from a place in the other.
+  private text = ""
+  private at = 0
+  private chunk: Bytes = emptyBytes
+  private offset = 0
+  private aligned = false
+
+  constructor(buffer: InputBuffer<unknown>, options: TextLineOptions = {}) {
+    const decoding = new TextDecoding(options.encoding ?? "utf-8")
+    super(buffer, options, decoding.lineFeed, decoding.width)
+    this.decoding = decoding
+    this.start = this.undisturbed = buffer.queue.position
+  }
+
+  protected run<X>(f: OnLine<string, X>): X | Overrun | undefined {
+    const { aligned, buffer, chunk, maxLength, queue, text, width } = this
+    let { at, offset } = this
+    let feed: number
+    while ((feed = text.indexOf("\n", at)) >= 0) {
+      if (queue.firstChunk !== chunk || queue.firstOffset !== offset) {
+        this.undisturbed = queue.position
+        break
+      }
+      const size = aligned ? (feed + 1 - at) * width : indexOfByte(chunk, 10, offset) + 1 - offset
+      const end = feed > at && text.charCodeAt(feed - 1) === 13 ? feed - 1 : feed
+      const before = size - (feed + 1 - end) * width
+      let line: string | Overrun | undefined
+      if (before <= maxLength) {
+        line = text.slice(at, end)
+        buffer.drop(size)
+      } else {
+        line = this.overlong(before, size)
+        if (line instanceof Overrun) {
+          return line
+        }
+      }
+      this.at = at = feed + 1
+      this.offset = offset += size
+      const result = line === undefined ? undefined : f(line)
+      if (result !== undefined) {
+        return result
+      }
+    }
+    // Nothing is kept of a run that is over.
+    this.text = ""
+    this.at = 0
+    this.chunk = emptyBytes
+    return undefined
+  }
+
+  protected startRun(end: number): boolean {
+    const { decoding, queue, width } = this
+    const chunk = queue.firstChunk
+    const offset = queue.firstOffset
+    const reach = Math.min(Math.max(queue.position - this.undisturbed, shortestRun), longestRun)
+    const size = Math.min(chunk.length - offset, reach)
+    if (end >= size || decoding.stateful || queue.position === this.start) {
+      return false
+    }
+    const bytes = chunk.subarray(offset, offset + size - size % width)
+    this.text = decoding.decode(bytes)
+    this.at = 0
+    this.chunk = chunk
+    this.offset = offset
+    this.aligned = this.text.length * width === bytes.length
+    return true
+  }
+
+  protected content(size: number): number {
+    const { queue, width } = this
+    return size >= width && this.decoding.isCarriageReturn(queue, size - width) ? size - width : size
+  }
+
+  protected lineOf(bytes: Bytes): string {
+    const text = this.unmarked(this.decoding.decode(bytes), bytes)
+    return text.endsWith("\r\n") ? text.slice(0, -2) : text.endsWith("\n") ? text.slice(0, -1) : text
+  }
+
+  protected headOf(bytes: Bytes): string {
+    return this.unmarked(this.decoding.decodeHead(bytes), bytes)
+  }
+
+  /** There is none where there is nothing but a byte order mark, or a return to ASCII. */
+  protected restOf(bytes: Bytes): string | undefined {
+    return this.unmarked(this.decoding.decodeLast(bytes), bytes) || undefined
+  }
+
+  /** Without a byte order mark, if the bytes, which have just been taken, were the first. */
+  private unmarked(text: string, bytes: Bytes): string {
+    return this.decoding.marked && text.charCodeAt(0) === 0xfeff && this.queue.position - bytes.length === this.start
+      ? text.slice(1)
+      : text
+  }
+
+  protected drop(n: number): void {
+    if (this.decoding.stateful) {
+      this.decoding.skip(this.buffer.take(n))
+    } else {
+      this.buffer.drop(n)
+    }
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * Text out of the bytes of lines, in every encoding that `TextDecoder` knows.
+ *
+ * Theory of operation. To whoever looks for the ends of lines in bytes, there are three kinds of encodings:
+ *
+ * - In nearly all of them, the byte 0x0A is a line feed wherever it stands: no character contains it, and a decoder that
+ *   meets it inside of one reports an error and reads it anew (WHATWG Encoding: "if byte is an ASCII byte, restore byte
+ *   to ioQueue"). So lines decode together to the same text as each by itself, and the n-th such byte is the n-th
+ *   `"\n"`. No byte gives more than one unit of a string; hence, where a text is as long as its bytes, so is any part.
+ * - In UTF-16, a line feed is two bytes, at an even distance from where the line begins. Each two bytes give one unit.
+ * - In ISO-2022-JP, an escape sequence holds until the next one. Every byte must pass through the decoder, in order.
+ *
+ * A byte order mark is left where it is: only whoever cuts the lines knows which is the first.
+ */
+import { type ByteQueue } from "./byteQueue.js"
+import { type Bytes } from "./bytes.js"
+import { lineFeed, Separator } from "./separator.js"
+
+// Text is mostly ASCII, and Node decodes that at the speed of a copy, but not in a TextDecoder. Looked up rather than
+// imported, as in bytes.ts.
+interface NodeGlobals {
+  readonly Buffer?: {
+    readonly prototype: { readonly latin1Slice: (this: Bytes, start: number, end: number) => string }
+  }
+  readonly process?: { readonly getBuiltinModule?: (name: string) => { readonly isAscii: (bytes: Bytes) => boolean } }
+}
+const { Buffer, process } = globalThis as NodeGlobals
+const isAscii = process?.getBuiltinModule?.("node:buffer").isAscii
+const latin1Slice = Buffer?.prototype.latin1Slice
+
+const keepMark = { ignoreBOM: true }
+const streaming = { stream: true }
+
+/** Why a label can't name an encoding. */
+export const encodingProblem = (label: string): string | undefined => {
+  try {
+    new TextDecoder(label)
+    return undefined
+  } catch {
+    return `an encoding must be one that TextDecoder knows, got ${JSON.stringify(label)}`
+  }
+}
+
+/** A line feed in UTF-16. The queue must begin where a line does. */
+class LineFeed16 extends Separator {
+  override find(queue: ByteQueue, from: number): number {
+    let end = super.find(queue, from)
+    while (end >= 0 && end % 2 === 0) {
+      end = super.find(queue, end + 1)
+    }
+    return end
+  }
+}
+
+const lineFeed16LE = new LineFeed16([new Uint8Array([10, 0])])
+const lineFeed16BE = new LineFeed16([new Uint8Array([0, 10])])
+
+/** One sequence of lines has one. */
+export class TextDecoding {
+  readonly lineFeed: Separator
+  /** Bytes of a line feed, and of a carriage return. */
+  readonly width: 1 | 2
+  /** Whether text may begin with a byte order mark. */
+  readonly marked: boolean
+  /** Whether a line can be decoded only after those before it. */
+  readonly stateful: boolean
+
+  private readonly utf8: boolean
+  private readonly decoder: InstanceType<typeof TextDecoder>
+
+  /** The label must have no problem. */
+  constructor(label: string) {
+    this.decoder = new TextDecoder(label, keepMark)
+    const encoding = this.decoder.encoding
+    this.lineFeed = encoding === "utf-16le" ? lineFeed16LE : encoding === "utf-16be" ? lineFeed16BE : lineFeed
+    this.width = this.lineFeed === lineFeed ? 1 : 2
+    this.utf8 = encoding === "utf-8"
+    this.marked = this.utf8 || this.width === 2
+    this.stateful = encoding === "iso-2022-jp"
+  }
+
+  /** Whether a carriage return begins at `index` of the queue. */
+  isCarriageReturn(queue: ByteQueue, index: number): boolean {
+    return this.width === 1
+      ? queue.byteAt(index) === 13
+      : this.lineFeed === lineFeed16LE
+      ? queue.byteAt(index) === 13 && queue.byteAt(index + 1) === 0
+      : queue.byteAt(index) === 0 && queue.byteAt(index + 1) === 13
+  }
+
+  /** Decodes whole lines. What else is behind them comes out damaged. */
+  decode(bytes: Bytes): string {
+    if (this.utf8 && isAscii !== undefined && latin1Slice !== undefined && isAscii(bytes)) {
+      return latin1Slice.call(bytes, 0, bytes.length)
+    }
+    const text = this.decoder.decode(bytes, streaming)
+    // In two steps, because for one Node 20 has a way of its own, which takes windows-1252 for ISO-8859-1, loses a 0xFF
+    // that comes first (nodejs/node#56542, #61093), and in UTF-8 is slow for all that isn't ASCII.
+    return this.stateful ? text : text + this.decoder.decode()
+  }
+
+  /** Decodes the beginning of a line, as far as its characters are whole. */
+  decodeHead(bytes: Bytes): string {
+    const text = this.decoder.decode(bytes, streaming)
+    if (!this.stateful) {
+      this.decoder.decode()
+    }
+    return text
+  }
+
+  /** Decodes a last line without a line feed. */
+  decodeLast(bytes: Bytes): string {
+    return this.decoder.decode(bytes, streaming) + this.decoder.decode()
+  }
+
+  /** Passes over bytes. Only what is stateful needs to know of them. */
+  skip(bytes: Bytes): void {
+    this.decoder.decode(bytes, streaming)
+  }
+}
