@@ -1,0 +1,182 @@
+/**
+ * A connection: a reader, a writer, two addresses and one end.
+ *
+ * @since 0.1.0
+ */
+import type * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type * as Address from "./Address.js"
+import * as internal from "./internal/connection.js"
+import type { ConnectionError, TlsError } from "./NetworkError.js"
+import type * as StreamReader from "./StreamReader.js"
+import type * as StreamWriter from "./StreamWriter.js"
+import type * as Tls from "./Tls.js"
+import type * as Transport from "./Transport.js"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId: unique symbol = internal.TypeId
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = typeof TypeId
+
+/**
+ * How a connection ended.
+ *
+ * **Details**
+ *
+ * `Local`: this side closed it. `Peer`: the peer ended it in order, before this side did. `Aborted`: this side dropped
+ * it, or its close took longer than `closeTimeout`. `Failed`: neither, and `error` says what happened.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type CloseReason = Data.TaggedEnum<{
+  Local: {}
+  Peer: {}
+  Aborted: {}
+  Failed: { readonly error: ConnectionError | TlsError }
+}>
+
+/**
+ * Makes and matches close reasons.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * ```ts
+ * import { Connection } from "effect-netstreams"
+ * import { Effect } from "effect"
+ *
+ * const explain = (connection: Connection.Connection) =>
+ *   connection.awaitClosed.pipe(Effect.map(Connection.CloseReason.$match({
+ *     Local: () => "we closed it",
+ *     Peer: () => "the peer closed it",
+ *     Aborted: () => "we dropped it",
+ *     Failed: ({ error }) => error.message
+ *   })))
+ * ```
+ */
+export const CloseReason: Data.TaggedEnum.Constructor<CloseReason> = internal.CloseReason
+
+/**
+ * An open connection. Its scope closes it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Connection {
+  readonly [TypeId]: TypeId
+  readonly reader: StreamReader.StreamReader
+  readonly writer: StreamWriter.StreamWriter
+  /** Known for good, also after the end. */
+  readonly localAddress: Address.Address
+  readonly remoteAddress: Address.Address
+
+  /** What the TLS handshake settled; `None` for a connection in the clear. */
+  readonly tls: Option.Option<Tls.Session>
+
+  /**
+   * Goes over to TLS in the middle of a protocol: a new connection over the same socket. This one is spent: its
+   * operations fail with `"Closed"`. The scope closes the new one.
+   *
+   * **Details**
+   *
+   * What was written before is sent in the clear first. What was received before and not read is the residue: a client
+   * rejects it, a server hands it to the handshake, unless told otherwise. The peer's certificate must be for
+   * `serverName`, always, unless `verify` is false.
+   *
+   * **Interruption** closes the connection, as a failure does.
+   *
+   * **Errors**: `TlsError`; `ConnectionError` where the connection ended before the handshake began.
+   *
+   * @example
+   * ```ts
+   * import type { Connection } from "effect-netstreams"
+   * import { Effect } from "effect"
+   *
+   * const secure = (plain: Connection.Connection) =>
+   *   Effect.gen(function*() {
+   *     yield* plain.writer.write("STARTTLS\r\n")
+   *     yield* plain.reader.readUntil("\r\n")
+   *     return yield* plain.startTls({ role: "client", serverName: "mail.example.org" })
+   *   })
+   * ```
+   */
+  startTls(options: Tls.Upgrade): Effect.Effect<Connection, TlsError | ConnectionError>
+
+  /**
+   * Closes in order: sends what is queued and our end, and waits for the connection's end.
+   *
+   * **Details**
+   *
+   * A read that waits fails with `"Closed"`; what was received before stays readable. What the peer still sends is
+   * dropped. The peer is given time to end its side, so that nothing on its way is lost, but one that stays silent for
+   * a second after everything was sent is not waited for. Past `closeTimeout` the close turns into an abort. Never
+   * fails; closing again waits for the same end.
+   *
+   * **Interruption** stops waiting; the close goes on.
+   */
+  readonly close: Effect.Effect<void>
+
+  /**
+   * Drops what is queued and resets the connection, where the platform can; the peer's reads fail.
+   *
+   * **Interruption** stops waiting; the connection is gone all the same.
+   */
+  readonly abort: Effect.Effect<void>
+
+  /** Whether a close or an abort has begun, or the connection has ended. */
+  readonly isClosing: Effect.Effect<boolean>
+
+  /**
+   * Waits for the end, without causing it.
+   *
+   * **Details**
+   *
+   * A peer that has only ended its side, while this one may still write, has not ended the connection.
+   *
+   * **Interruption** of one who waits leaves the others waiting.
+   */
+  readonly awaitClosed: Effect.Effect<CloseReason>
+}
+
+/**
+ * @since 0.1.0
+ * @category guards
+ */
+export const isConnection: (u: unknown) => u is Connection = internal.isConnection
+
+/**
+ * What every connection can be told, dialled, accepted or adopted.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options extends StreamReader.Options {
+  /** How long a close in order may take before it turns into an abort: 30 seconds. */
+  readonly closeTimeout?: Duration.DurationInput | undefined
+  /** Queued bytes above which writes wait: 65 536, as in asyncio. Given only the low mark, four times that. */
+  readonly highWaterMark?: number | undefined
+  /** Queued bytes at which they go on: a quarter of the high-water mark. */
+  readonly lowWaterMark?: number | undefined
+}
+
+/**
+ * A connection over a transport of any backend. The scope closes it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromTransport: (
+  transport: Transport.Transport,
+  options?: Options | undefined
+) => Effect.Effect<Connection, never, Scope.Scope> = internal.fromTransport

@@ -1,0 +1,185 @@
+/**
+ * The network as a service: open connections, start servers.
+ *
+ * A program names the service, and its entry point chooses the backend: `NodeNetwork.layer` for the sockets of the
+ * operating system.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Connection from "./Connection.js"
+import * as internal from "./internal/network.js"
+import type { ConnectError, ListenError, TlsError } from "./NetworkError.js"
+import type * as Server from "./Server.js"
+import type * as Transport from "./Transport.js"
+
+/**
+ * How to open a TCP connection.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface ConnectOptions extends Transport.TcpDialOptions, Connection.Options {}
+
+/**
+ * How to open a connection to a Unix socket.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface UnixConnectOptions extends Transport.UnixDialOptions, Connection.Options {}
+
+/**
+ * How to serve TCP.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface ListenOptions extends Transport.TcpListenOptions, Server.Options {}
+
+/**
+ * How to serve on a Unix socket.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface UnixListenOptions extends Transport.UnixListenOptions, Server.Options {}
+
+/**
+ * What the service can do. Each method exists as an accessor of the same name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly openConnection: (
+    options: ConnectOptions
+  ) => Effect.Effect<Connection.Connection, ConnectError | TlsError, Scope.Scope>
+  readonly openUnixConnection: (
+    path: string,
+    options?: UnixConnectOptions | undefined
+  ) => Effect.Effect<Connection.Connection, ConnectError | TlsError, Scope.Scope>
+  readonly startServer: <E, R>(
+    options: ListenOptions,
+    handler: Server.Handler<E, R>
+  ) => Effect.Effect<Server.Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>>
+  readonly startUnixServer: <E, R>(
+    path: string,
+    options: UnixListenOptions,
+    handler: Server.Handler<E, R>
+  ) => Effect.Effect<Server.Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Network extends Context.Tag("effect-netstreams/Network")<Network, Service>() {}
+
+/**
+ * The service over a backend.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: (backend: Transport.Backend) => Service = internal.make
+
+/**
+ * Opens a TCP connection. The scope closes it.
+ *
+ * **Details**
+ *
+ * All addresses of a name are tried, in turn and beside each other as RFC 8305 has it, and the first that answers wins.
+ *
+ * **Interruption** leaves no socket, timer or descriptor behind.
+ *
+ * **Errors**: `ConnectError`, with what became of each address. Arguments that can't be right are defects.
+ *
+ * @since 0.1.0
+ * @category accessors
+ * @example
+ * ```ts
+ * import { Network, NodeNetwork } from "effect-netstreams"
+ * import { NodeRuntime } from "@effect/platform-node"
+ * import { Console, Effect } from "effect"
+ *
+ * const client = Effect.gen(function*() {
+ *   const { reader, writer } = yield* Network.openConnection({ host: "127.0.0.1", port: 8888 })
+ *   yield* writer.write("Hello World!")
+ *   const data = yield* reader.read(100)
+ *   yield* Console.log(new TextDecoder().decode(data))
+ * }).pipe(Effect.scoped)
+ *
+ * NodeRuntime.runMain(client.pipe(Effect.provide(NodeNetwork.layer)))
+ * ```
+ */
+export const openConnection = (
+  options: ConnectOptions
+): Effect.Effect<Connection.Connection, ConnectError | TlsError, Network | Scope.Scope> =>
+  Effect.flatMap(Network, (network) => network.openConnection(options))
+
+/**
+ * Opens a connection to a Unix socket. The scope closes it.
+ *
+ * **Details**
+ *
+ * On Linux a path that begins with a NUL is a name in the abstract namespace.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const openUnixConnection = (
+  path: string,
+  options?: UnixConnectOptions | undefined
+): Effect.Effect<Connection.Connection, ConnectError | TlsError, Network | Scope.Scope> =>
+  Effect.flatMap(Network, (network) => network.openUnixConnection(path, options))
+
+/**
+ * Starts a TCP server and runs `handler` for each connection, in a fiber and a scope of its own. The scope shuts the
+ * server down.
+ *
+ * **Errors**: `ListenError` where an address can't be listened on; then none is.
+ *
+ * @since 0.1.0
+ * @category accessors
+ * @example
+ * ```ts
+ * import { Address, Network, NodeNetwork } from "effect-netstreams"
+ * import { NodeRuntime } from "@effect/platform-node"
+ * import { Console, Effect, Stream } from "effect"
+ *
+ * const server = Effect.gen(function*() {
+ *   const server = yield* Network.startServer({ host: "127.0.0.1", port: 8888 }, ({ reader, writer }) =>
+ *     reader.lines().pipe(Stream.map((line) => `${line}\n`), Stream.run(writer.sink)))
+ *   yield* Console.log(server.addresses.map(Address.format))
+ *   yield* server.serveForever
+ * }).pipe(Effect.scoped)
+ *
+ * NodeRuntime.runMain(server.pipe(Effect.provide(NodeNetwork.layer)))
+ * ```
+ */
+export const startServer = <E, R>(
+  options: ListenOptions,
+  handler: Server.Handler<E, R>
+): Effect.Effect<Server.Server, ListenError, Network | Scope.Scope | Exclude<R, Scope.Scope>> =>
+  Effect.flatMap(Network, (network) => network.startServer(options, handler))
+
+/**
+ * Starts a server on a Unix socket.
+ *
+ * **Details**
+ *
+ * A socket file that nobody listens on is replaced, unless `unlinkStale` is false. The file is removed with the server,
+ * where it is still the one that this server made.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const startUnixServer = <E, R>(
+  path: string,
+  options: UnixListenOptions,
+  handler: Server.Handler<E, R>
+): Effect.Effect<Server.Server, ListenError, Network | Scope.Scope | Exclude<R, Scope.Scope>> =>
+  Effect.flatMap(Network, (network) => network.startUnixServer(path, options, handler))

@@ -1,0 +1,297 @@
+/**
+ * The sockets of the operating system, by way of Node's `net`: the network of a program that runs for real.
+ *
+ * Beside the layer there is the way in for what exists already: a socket that another library connected, any duplex
+ * stream of bytes, a server or a listening descriptor that somebody else made (asyncio's `sock=`).
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Net from "node:net"
+import type { Duplex } from "node:stream"
+import { Server as TlsServer } from "node:tls"
+import * as Connection from "./Connection.js"
+import { connectionFailure } from "./internal/errno.js"
+import { adoptDescriptor, adoptServer } from "./internal/node/adoption.js"
+import { backend } from "./internal/node/backend.js"
+import * as transports from "./internal/node/transport.js"
+import * as Network from "./Network.js"
+import { ConnectionError, type ListenError } from "./NetworkError.js"
+import * as Server from "./Server.js"
+import type * as Transport from "./Transport.js"
+
+/**
+ * The network of the operating system, as a value.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<Network.Service> = Effect.sync(() => Network.make(backend))
+
+/**
+ * The network of the operating system.
+ *
+ * **Details**
+ *
+ * Names are looked up by the system's resolver, or by a `Resolver` that the program provides.
+ *
+ * @since 0.1.0
+ * @category layers
+ * @example
+ * ```ts
+ * import { Network, NodeNetwork } from "effect-netstreams"
+ * import { Effect } from "effect"
+ *
+ * const time = Effect.gen(function*() {
+ *   const { reader } = yield* Network.openConnection({ host: "time.nist.gov", port: 13 })
+ *   return new TextDecoder().decode(yield* reader.readAll())
+ * }).pipe(Effect.scoped, Effect.provide(NodeNetwork.layer))
+ * ```
+ */
+export const layer: Layer.Layer<Network.Network> = Layer.effect(Network.Network, make)
+
+/**
+ * What an adopted socket can be told, beside what every connection can.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface SocketOptions extends Connection.Options {}
+
+/**
+ * What a server on an adopted listener can be told.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface AdoptOptions extends Server.Options, Transport.SocketOptions {
+  /** How many connections may wait to be accepted, where a descriptor is adopted: 100. */
+  readonly backlog?: number | undefined
+}
+
+const illegal = (message: string): Effect.Effect<never> => Effect.die(new Cause.IllegalArgumentException(message))
+
+const failed = (
+  reason: ConnectionError["reason"],
+  cause?: unknown,
+  code?: string | undefined
+): Effect.Effect<never, ConnectionError> =>
+  Effect.fail(
+    new ConnectionError({
+      reason,
+      operation: "read",
+      remoteAddress: Option.none(),
+      code: Option.fromNullable(code),
+      cause
+    })
+  )
+
+/** What keeps a stream from being read as bytes by us alone. */
+const problemOf = (stream: Duplex): string | undefined => {
+  if (stream.readableEncoding !== null) {
+    return `a stream with setEncoding("${stream.readableEncoding}") delivers strings, and can't be read as bytes`
+  }
+  if (stream.readableObjectMode || stream.writableObjectMode) {
+    return "a stream in object mode can't be read and written as bytes"
+  }
+  return stream.listenerCount("readable") > 0
+    ? "the stream has a listener for \"readable\", which takes what is to be read here: remove it first"
+    : undefined
+}
+
+const connected = (socket: Net.Socket): Effect.Effect<void, ConnectionError> =>
+  Effect.async((resume) => {
+    const settle = (result: Effect.Effect<void, ConnectionError>) => {
+      socket.removeListener("connect", onConnect)
+      socket.removeListener("error", onError)
+      socket.removeListener("close", onClose)
+      resume(result)
+    }
+    const onConnect = () => settle(Effect.void)
+    const onClose = () => settle(failed("Closed"))
+    const onError = (error: unknown) => {
+      const { cause, code, reason } = connectionFailure(error)
+      settle(failed(reason, cause, code))
+    }
+    socket.on("connect", onConnect)
+    socket.on("error", onError)
+    socket.on("close", onClose)
+    return Effect.sync(() => settle(Effect.void))
+  })
+
+const adopt = (
+  stream: Duplex,
+  options: Connection.Options | undefined,
+  toTransport: () => Transport.Transport
+): Effect.Effect<Connection.Connection, ConnectionError, Scope.Scope> =>
+  Effect.suspend(() => {
+    const problem = problemOf(stream)
+    if (problem !== undefined) {
+      return illegal(problem)
+    }
+    if (stream.destroyed) {
+      return failed("Closed", stream.errored ?? undefined)
+    }
+    const writeEnded = stream.writableEnded
+    return Effect.flatMap(
+      Effect.sync(toTransport),
+      (transport) => Connection.fromTransport(transport, options)
+    ).pipe(
+      // Its former owner has ended the writing side: the writer has to know.
+      Effect.tap((connection) => writeEnded ? Effect.ignore(connection.writer.writeEof) : Effect.void)
+    )
+  })
+
+/**
+ * Takes over a socket, connected or connecting, and makes a connection of it. The scope closes it.
+ *
+ * **Details**
+ *
+ * From here on the socket is the connection's: nobody else may read, write, end or destroy it. What it has received and
+ * not handed out is delivered, and half-closing works whatever the socket was made with. The local and remote addresses
+ * of a Unix socket are unnamed, for Node knows no path.
+ *
+ * **Interruption**
+ *
+ * While the socket still connects, it is destroyed.
+ *
+ * **Errors**
+ *
+ * `ConnectionError` with the reason `"Closed"` where the socket is destroyed already, and with that of its failure where
+ * it could not connect. A socket that was told to deliver strings (`setEncoding`), or that nobody has connected, is a
+ * defect.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * ```ts
+ * import { NodeNetwork } from "effect-netstreams"
+ * import { Effect } from "effect"
+ * import * as Net from "node:net"
+ *
+ * const hello = Effect.gen(function*() {
+ *   const { writer } = yield* NodeNetwork.fromSocket(Net.connect(8888, "127.0.0.1"))
+ *   yield* writer.write("hello\n")
+ * }).pipe(Effect.scoped)
+ * ```
+ */
+export const fromSocket = (
+  socket: Net.Socket,
+  options?: SocketOptions | undefined
+): Effect.Effect<Connection.Connection, ConnectionError, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.suspend(() => {
+      const adopted = adopt(socket, options, () => transports.fromSocket(socket))
+      if (socket.connecting) {
+        return Effect.zipRight(
+          Effect.onError(restore(connected(socket)), () => Effect.sync(() => discard(socket))),
+          adopted
+        )
+      }
+      return socket.pending && !socket.destroyed ? illegal("the socket is not connected, and not connecting") : adopted
+    })
+  )
+
+/** Its error may still be on the way. */
+const discard = (socket: Net.Socket): void => {
+  socket.on("error", () => {})
+  socket.destroy()
+}
+
+/**
+ * Takes over any duplex stream of bytes, and makes a connection of it. The scope closes it.
+ *
+ * **Details**
+ *
+ * The stream may be a child's input and output, an SSH channel, one end of a pair in memory. It has to emit `close` when
+ * it is destroyed, as streams do unless told otherwise. Both addresses are unnamed (`unix:`). A `net.Socket` is treated
+ * as by `fromSocket`.
+ *
+ * **Errors**
+ *
+ * `ConnectionError` with the reason `"Closed"` where the stream is destroyed already. A stream of strings or of objects
+ * is a defect.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * ```ts
+ * import { NodeNetwork } from "effect-netstreams"
+ * import { Effect } from "effect"
+ * import { spawn } from "node:child_process"
+ * import { Duplex } from "node:stream"
+ *
+ * const sorted = Effect.gen(function*() {
+ *   const child = spawn("sort")
+ *   const { reader, writer } = yield* NodeNetwork.fromDuplex(
+ *     Duplex.from({ writable: child.stdin, readable: child.stdout })
+ *   )
+ *   yield* writer.write("b\na\n")
+ *   yield* writer.writeEof
+ *   return yield* reader.readAll()
+ * }).pipe(Effect.scoped)
+ * ```
+ */
+export const fromDuplex = (
+  duplex: Duplex,
+  options?: Connection.Options | undefined
+): Effect.Effect<Connection.Connection, ConnectionError, Scope.Scope> =>
+  Effect.suspend(() =>
+    duplex instanceof Net.Socket
+      ? fromSocket(duplex, options)
+      : Effect.uninterruptible(adopt(duplex, options, () => transports.fromDuplex(duplex)))
+  )
+
+/**
+ * Takes over a listener, and serves on it: a `net.Server` that listens, or a descriptor that is bound. The scope shuts
+ * the server down and closes the listener.
+ *
+ * **Details**
+ *
+ * A descriptor is what a supervisor hands to the process it starts: systemd's first is 3. The path of a Unix socket is
+ * left in place, for it was not made here; that of a descriptor Node does not know, so the address is unnamed.
+ *
+ * A `net.Server` keeps its own listeners for `"connection"`, if it has any, and they see each socket first.
+ *
+ * **Errors**
+ *
+ * `ListenError` where the descriptor can't be listened on. A server that does not listen (yet) is a defect, and so is one
+ * of `node:tls`: give the `net.Server` below it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * ```ts
+ * import { NodeNetwork } from "effect-netstreams"
+ * import { Effect, Stream } from "effect"
+ *
+ * // Started by systemd, which has bound the socket.
+ * const echo = NodeNetwork.startServerOn({ fd: 3 }, {}, ({ reader, writer }) =>
+ *   reader.bytes.pipe(Stream.run(writer.sink))).pipe(
+ *   Effect.flatMap((server) => server.serveForever),
+ *   Effect.scoped
+ * )
+ * ```
+ */
+export const startServerOn = <E, R>(
+  server: Net.Server | { readonly fd: number },
+  options: AdoptOptions,
+  handler: Server.Handler<E, R>
+): Effect.Effect<Server.Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>> =>
+  Effect.suspend(() => {
+    if (server instanceof TlsServer) {
+      return illegal("a tls.Server makes connections of its own: give the net.Server below it, and TLS as an option")
+    }
+    if (server instanceof Net.Server) {
+      return server.listening
+        ? Server.make((acceptor) => adoptServer(server, options, acceptor), options, handler)
+        : illegal("the server does not listen: call startServerOn once it does")
+    }
+    return Number.isInteger(server.fd) && server.fd >= 0
+      ? Server.make((acceptor) => adoptDescriptor(server.fd, options, acceptor), options, handler)
+      : illegal(`fd must be a file descriptor, got ${String(server.fd)}`)
+  })

@@ -1,0 +1,198 @@
+/**
+ * A server: it accepts connections, runs a handler for each, and looks after them to the end.
+ *
+ * Every handler runs in a fiber and a scope of its own. However it ends, its connection is closed, its failure is
+ * reported, and nobody else is hurt.
+ *
+ * @since 0.1.0
+ */
+import type * as Arr from "effect/Array"
+import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type * as Address from "./Address.js"
+import type * as Connection from "./Connection.js"
+import * as internal from "./internal/server.js"
+import * as Network from "./Network.js"
+import type { ListenError, TlsError } from "./NetworkError.js"
+import type * as Tls from "./Tls.js"
+import type * as Transport from "./Transport.js"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId: unique symbol = internal.TypeId
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = typeof TypeId
+
+/**
+ * What is run for each connection.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Handler<E, R> = (connection: Connection.Connection) => Effect.Effect<unknown, E, R>
+
+/**
+ * Something went wrong with one connection. The server and its other connections go on.
+ *
+ * **Details**
+ *
+ * `phase` is `"accept"` where the connection never came to be, `"handshake"` where TLS failed, and `"handler"` where the
+ * handler failed or died.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ServerError {
+  readonly phase: "accept" | "handshake" | "handler"
+  readonly remoteAddress: Option.Option<Address.Address>
+  readonly cause: Cause.Cause<unknown>
+}
+
+/**
+ * How a shutdown went.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ShutdownReport {
+  /** Handlers that returned by themselves within the grace period. */
+  readonly finished: number
+  /** Connections that were closed at the end of the grace period. */
+  readonly closed: number
+  /** Handlers that were interrupted, for the end of their connection did not end them. */
+  readonly interrupted: number
+  /** Connections that could not be closed in order. */
+  readonly aborted: number
+  readonly elapsed: Duration.Duration
+}
+
+/**
+ * What a server can be told, whatever it listens on.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options extends Connection.Options {
+  /**
+   * How long the closing scope lets handlers finish before it closes their connections: 1 second. A handler that waits
+   * for an idle client will not finish by itself, so this is also how long such a client delays the end.
+   */
+  readonly gracePeriod?: Duration.DurationInput | undefined
+  /** Told of everything that goes wrong with a connection. By default a log line with the peer's address. */
+  readonly onError?: ((error: ServerError) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * A server that listens, or is about to. Its scope shuts it down.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Server {
+  readonly [TypeId]: TypeId
+
+  /** Where it listens, with the ports it was given. */
+  readonly addresses: Arr.NonEmptyReadonlyArray<Address.Address>
+
+  /** Whether connections are accepted. */
+  readonly isServing: Effect.Effect<boolean>
+
+  /** Begins to accept, where the server was made with `startServing: false`. Does nothing where it has begun. */
+  readonly startServing: Effect.Effect<void, ListenError>
+
+  /** Begins to accept where it has not, and waits until the server is closed. Interruption does not close it. */
+  readonly serveForever: Effect.Effect<void>
+
+  /**
+   * Changes the certificates and all else that new connections are met with, where the server has TLS. Those that are
+   * open go on with what they have.
+   *
+   * **Errors**: `TlsError` `"InvalidOptions"`; then nothing has changed.
+   */
+  setTls(options: Tls.ServerOptions): Effect.Effect<void, TlsError>
+
+  /** Accepts no more, and frees the addresses. Connections go on. */
+  readonly close: Effect.Effect<void>
+
+  /** Closes every connection in order, and waits for their end. Handlers see their reads fail with `"Closed"`. */
+  readonly closeClients: Effect.Effect<void>
+
+  /** Aborts every connection. */
+  readonly abortClients: Effect.Effect<void>
+
+  /** Waits until the server is closed, every connection has ended and every handler has returned. Causes none of it. */
+  readonly awaitClosed: Effect.Effect<void>
+
+  /**
+   * Closes the server, lets handlers finish for `gracePeriod`, then closes their connections, then interrupts the
+   * handlers that this did not end.
+   *
+   * **Details**
+   *
+   * What the scope's end does. A close that is late aborts its connection, so the whole is bounded by the grace period
+   * and `closeTimeout`; a handler that can't be interrupted is left behind after that. A second call waits for the
+   * first.
+   *
+   * **Interruption** stops waiting; the shutdown goes on.
+   */
+  readonly shutdown: (
+    options?: { readonly gracePeriod?: Duration.DurationInput | undefined } | undefined
+  ) => Effect.Effect<ShutdownReport>
+
+  /** The connections that are open now. */
+  readonly connections: Effect.Effect<ReadonlyArray<Connection.Connection>>
+}
+
+/**
+ * The server as a service, for programs made of layers.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const Server: Context.Tag<Server, Server> = Context.GenericTag<Server>("effect-netstreams/Server")
+
+/**
+ * A server over a listener of any backend. The scope shuts it down.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: <E, R>(
+  listen: (acceptor: Transport.Acceptor) => Effect.Effect<Transport.Listener, ListenError>,
+  options: Options & { readonly startServing?: boolean | undefined },
+  handler: Handler<E, R>
+) => Effect.Effect<Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>> = internal.make
+
+/**
+ * A server for as long as the layer lives.
+ *
+ * @since 0.1.0
+ * @category layers
+ * @example
+ * ```ts
+ * import { NodeNetwork, Server } from "effect-netstreams"
+ * import { NodeRuntime } from "@effect/platform-node"
+ * import { Layer, Stream } from "effect"
+ *
+ * const Echo = Server.layer({ host: "127.0.0.1", port: 8888 }, ({ reader, writer }) =>
+ *   reader.bytes.pipe(Stream.run(writer.sink)))
+ *
+ * NodeRuntime.runMain(Layer.launch(Echo.pipe(Layer.provide(NodeNetwork.layer))))
+ * ```
+ */
+export const layer = <E, R>(
+  options: Network.ListenOptions,
+  handler: Handler<E, R>
+): Layer.Layer<Server, ListenError, Network.Network | Exclude<R, Scope.Scope>> =>
+  Layer.scoped(Server, Network.startServer(options, handler))

@@ -1,0 +1,56 @@
+/** Arguments that can't be right are defects, and say so at once. */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+
+const show = (value: unknown): string => typeof value === "string" ? JSON.stringify(value) : String(value)
+
+/** What is wrong with an argument, or `undefined`. */
+export type Problem = string | undefined
+
+export const illegal = (problem: string): Effect.Effect<never> =>
+  Effect.die(new Cause.IllegalArgumentException(problem))
+
+/** `undefined` where all is well, else the defect. */
+export const check = (...problems: ReadonlyArray<Problem>): Effect.Effect<void> => {
+  const problem = problems.find((problem) => problem !== undefined)
+  return problem === undefined ? Effect.void : illegal(problem)
+}
+
+const integer = (name: string, value: unknown, min: number, max: number, meaning: string): Problem =>
+  typeof value === "number" && Number.isInteger(value) && value >= min && value <= max
+    ? undefined
+    : `${name} must be ${meaning}, got ${show(value)}`
+
+/** A number of bytes to read. */
+export const count = (name: string, value: number): Problem =>
+  integer(name, value, 0, Number.MAX_SAFE_INTEGER, "a whole number of bytes, 0 or more")
+
+export const positive = (name: string, value: number | undefined): Problem =>
+  value === undefined ? undefined : integer(name, value, 1, Number.MAX_SAFE_INTEGER, "a whole number, 1 or more")
+
+export const notNegative = (name: string, value: number | undefined): Problem =>
+  value === undefined ? undefined : integer(name, value, 0, Number.MAX_SAFE_INTEGER, "a whole number, 0 or more")
+
+export const port = (name: string, value: number | undefined): Problem =>
+  value === undefined ? undefined : integer(name, value, 0, 65_535, "a port, 0 to 65535")
+
+export const fileMode = (name: string, value: number | undefined): Problem =>
+  value === undefined ? undefined : integer(name, value, 0, 0o777, "file permissions, 0o000 to 0o777")
+
+export const oneOf = (name: string, value: unknown, allowed: ReadonlyArray<unknown>): Problem =>
+  value === undefined || allowed.includes(value)
+    ? undefined
+    : `${name} must be ${allowed.map(show).join(" or ")}, got ${show(value)}`
+
+export const notEmpty = (name: string, value: string | undefined): Problem =>
+  value === undefined || (typeof value === "string" && value.length > 0)
+    ? undefined
+    : `${name} must not be empty, got ${show(value)}`
+
+/** `0 seconds` and `Duration.infinity` are durations like any other. */
+export const duration = (name: string, value: Duration.DurationInput | undefined): Problem =>
+  value === undefined || (Option.isSome(Duration.decodeUnknown(value)) && !(typeof value === "number" && value < 0))
+    ? undefined
+    : `${name} must be a duration, 0 or longer, got ${show(value)}`

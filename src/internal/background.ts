@@ -1,0 +1,125 @@
+/**
+ * Timers and fibers for code that runs in callbacks, all owned by one effect: none outlives `close`.
+ *
+ * A timer goes by the fiber's `Clock`, so that a test's virtual time moves it. The clock that every program has by
+ * default sleeps by way of `setTimeout`, and there the timer is one, without the fiber around it.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Runtime from "effect/Runtime"
+
+const liveClock = Context.get(DefaultServices.liveServices, Clock.Clock)
+
+// What setTimeout can hold. A longer wait is one without end, as Effect's own clock has it.
+const longestTimeout = 2 ** 31 - 1
+
+/**
+ * `Effect.async` for what must not leak: what `register` begins is ended by the effect that it returns, whenever the
+ * outcome is not a success that the caller gets.
+ *
+ * `Effect.async` registers its canceller one step after it has registered. An interruption that comes in between (from
+ * what `register` itself calls, or because the scheduler let another fiber run after just that step) finds none.
+ *
+ * @internal
+ */
+export const asyncOwned = <A, E>(
+  register: (resume: (outcome: Effect.Effect<A, E>) => void) => Effect.Effect<void>
+): Effect.Effect<A, E> =>
+  Effect.uninterruptibleMask((restore) => {
+    let outcome: Effect.Effect<A, E> | undefined
+    let resume = (early: Effect.Effect<A, E>) => {
+      outcome = early
+    }
+    const stop = register((outcome) => resume(outcome))
+    const wait = Effect.async<A, E>((waiting) => {
+      if (outcome !== undefined) {
+        waiting(outcome)
+      } else {
+        resume = waiting
+      }
+    })
+    return Effect.catchAllCause(restore(wait), (cause) => Effect.zipRight(stop, Effect.failCause(cause)))
+  })
+
+/** @internal */
+export class Background {
+  readonly clock: Clock.Clock
+  closed = false
+  private readonly parent: Fiber.RuntimeFiber<unknown, unknown>
+  private readonly timers = new Set<ReturnType<typeof setTimeout>>()
+  private readonly fibers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  private parentRuntime: Runtime.Runtime<never> | undefined
+
+  constructor(parent: Fiber.RuntimeFiber<unknown, unknown>) {
+    this.parent = parent
+    this.clock = Context.get(parent.currentDefaultServices, Clock.Clock)
+  }
+
+  /** What the parent runs with, and interruptible whatever the parent is. */
+  get runtime(): Runtime.Runtime<never> {
+    return this.parentRuntime ??= Runtime.make({
+      context: this.parent.currentContext,
+      fiberRefs: this.parent.getFiberRefs(),
+      runtimeFlags: Runtime.defaultRuntimeFlags
+    })
+  }
+
+  /** `onExit` is not called for a fiber that `close` ended. */
+  fork<A, E>(effect: Effect.Effect<A, E>, onExit: (exit: Exit.Exit<A, E>) => void): Fiber.RuntimeFiber<A, E> {
+    const fiber = Runtime.runFork(this.runtime, effect)
+    this.fibers.add(fiber)
+    fiber.addObserver((exit) => {
+      this.fibers.delete(fiber)
+      if (!this.closed) {
+        onExit(exit)
+      }
+    })
+    return fiber
+  }
+
+  /** Runs the task later, unless what is returned is called before. */
+  schedule(millis: number, task: () => void): () => void {
+    if (this.closed) {
+      return () => {}
+    }
+    if (this.clock === liveClock) {
+      if (millis > longestTimeout) {
+        return () => {}
+      }
+      const timer = setTimeout(() => {
+        this.timers.delete(timer)
+        task()
+      }, millis)
+      this.timers.add(timer)
+      return () => {
+        this.timers.delete(timer)
+        clearTimeout(timer)
+      }
+    }
+    let cancelled = false
+    const fiber = this.fork(this.clock.sleep(Duration.millis(millis)), (exit) => {
+      if (!cancelled && Exit.isSuccess(exit)) {
+        task()
+      }
+    })
+    return () => {
+      cancelled = true
+      fiber.unsafeInterruptAsFork(FiberId.none)
+    }
+  }
+
+  /** Stops the timers at once; what is returned interrupts the fibers, waits for their end, and succeeds or fails. */
+  closeWith<A, E>(exit: Exit.Exit<A, E>): Effect.Effect<A, E> {
+    this.closed = true
+    this.timers.forEach(clearTimeout)
+    return this.fibers.size === 0
+      ? exit
+      : Effect.uninterruptible(Effect.zipRight(Fiber.interruptAll(Array.from(this.fibers)), exit))
+  }
+}

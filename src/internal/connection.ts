@@ -1,0 +1,352 @@
+import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import { pipeArguments } from "effect/Pipeable"
+import { hasProperty } from "effect/Predicate"
+import * as Scope from "effect/Scope"
+import type { Address } from "../Address.js"
+import type * as Api from "../Connection.js"
+import { type ConnectionError, TlsError } from "../NetworkError.js"
+import type * as Tls from "../Tls.js"
+import type { Transport, TransportReceiver } from "../Transport.js"
+import * as argument from "./argument.js"
+import { emptyBytes } from "./bytes.js"
+import { clockTimers } from "./clockTimers.js"
+import { connectionError } from "./connectionError.js"
+import { type Closed, type ConnectionLimits, ConnectionState, type Ending, type Timers } from "./connectionState.js"
+import type { Handover } from "./handover.js"
+import { defaultLimit, StreamReaderImpl } from "./streamReader.js"
+import { StreamWriterImpl } from "./streamWriter.js"
+
+/** @internal */
+export const TypeId: Api.TypeId = Symbol.for("effect-netstreams/Connection") as Api.TypeId
+
+/** @internal */
+export const isConnection = (u: unknown): u is Api.Connection => hasProperty(u, TypeId)
+
+/** @internal */
+export const CloseReason: Data.TaggedEnum.Constructor<Api.CloseReason> = Data.taggedEnum<Api.CloseReason>()
+
+const defaultHighWaterMark = 65_536
+const defaultCloseTimeout = Duration.seconds(30)
+
+/** What is wrong with the options of a connection. */
+export const optionProblems = (options: Api.Options): ReadonlyArray<argument.Problem> => [
+  argument.positive("limit", options.limit),
+  argument.duration("closeTimeout", options.closeTimeout),
+  argument.notNegative("highWaterMark", options.highWaterMark),
+  argument.notNegative("lowWaterMark", options.lowWaterMark),
+  options.lowWaterMark !== undefined && options.highWaterMark !== undefined &&
+    options.lowWaterMark > options.highWaterMark
+    ? `lowWaterMark must not be above highWaterMark (${options.highWaterMark}), got ${options.lowWaterMark}`
+    : undefined
+]
+
+/** The options with their defaults, worked out once for a server and all of its connections. */
+export const connectionLimits = (options: Api.Options): ConnectionLimits => {
+  const highWaterMark = options.highWaterMark ??
+    (options.lowWaterMark === undefined ? defaultHighWaterMark : 4 * options.lowWaterMark)
+  return {
+    limit: options.limit ?? defaultLimit,
+    highWaterMark,
+    lowWaterMark: options.lowWaterMark ?? highWaterMark >> 2,
+    closeTimeout: Duration.toMillis(options.closeTimeout ?? defaultCloseTimeout)
+  }
+}
+
+const defaultHandshakeTimeout = Duration.seconds(60)
+
+/** What was written in the clear must leave before the handshake, which a peer that does not read can hold up. */
+const withinHandshake = <A, E>(
+  effect: Effect.Effect<A, E>,
+  options: Tls.Upgrade,
+  remoteAddress: Address
+): Effect.Effect<A, E | TlsError> =>
+  Effect.timeoutFail(effect, {
+    duration: options.handshakeTimeout ?? defaultHandshakeTimeout,
+    onTimeout: () =>
+      new TlsError({
+        reason: "HandshakeTimeout",
+        code: Option.none(),
+        detail: Option.some("what was written before it could not be sent"),
+        remoteAddress: Option.some(remoteAddress)
+      })
+  })
+
+const noTls = (remoteAddress: Address): TlsError =>
+  new TlsError({
+    reason: "InvalidOptions",
+    code: Option.none(),
+    detail: Option.some("this connection's transport can't go over to TLS"),
+    remoteAddress: Option.some(remoteAddress)
+  })
+
+/** What the handshake begins with. */
+const residueOf = (options: Tls.Upgrade, received: Uint8Array): Uint8Array | TlsError => {
+  const residue = options.residue ?? (options.role === "client" ? "reject" : "handOff")
+  return received.length === 0 || residue === "handOff"
+    ? received
+    : residue === "discard"
+    ? emptyBytes
+    : new TlsError({
+      reason: "UnexpectedPlaintext",
+      code: Option.none(),
+      detail: Option.some(
+        `${received.length} bytes had come in the clear and were not read; they may have been injected, so they are ` +
+          "not believed: read all replies before the upgrade, or choose another `residue`"
+      )
+    })
+}
+
+/** The transport of a spent connection, for whoever takes it over. */
+class Inherited implements Transport {
+  readonly localAddress: Address
+  readonly remoteAddress: Address
+  readonly canWriteEof: boolean
+  readonly startTls: Transport["startTls"]
+
+  constructor(
+    private readonly transport: Transport,
+    private readonly handover: Handover,
+    private readonly residue: Uint8Array
+  ) {
+    this.localAddress = transport.localAddress
+    this.remoteAddress = transport.remoteAddress
+    this.canWriteEof = transport.canWriteEof
+    this.startTls = transport.startTls
+  }
+
+  get bufferedBytes(): number {
+    return this.transport.bufferedBytes
+  }
+  start(receiver: TransportReceiver): void {
+    this.handover.onData(this.residue)
+    this.handover.start(receiver)
+    this.transport.resume()
+  }
+  pause(): void {
+    this.transport.pause()
+  }
+  resume(): void {
+    this.transport.resume()
+  }
+  write(chunks: ReadonlyArray<Uint8Array>): void {
+    this.transport.write(chunks)
+  }
+  end(): void {
+    this.transport.end()
+  }
+  destroy(): void {
+    this.transport.destroy()
+  }
+  abort(): void {
+    this.transport.abort()
+  }
+}
+
+const failedUpgrade = (cause: Cause.Cause<TlsError | ConnectionError>): Closed => {
+  const error = Option.getOrUndefined(Cause.failureOption(cause))
+  return error === undefined ? { by: "Aborted" } : {
+    by: "Failed",
+    failure: {
+      reason: "Closed",
+      code: Option.getOrUndefined(error.code),
+      cause: error,
+      ...(error._tag === "TlsError" ? { tls: error } : {})
+    }
+  }
+}
+
+const upgradeProblem = (options: Tls.Upgrade): argument.Problem =>
+  argument.oneOf("startTls: role", options.role ?? "none", ["client", "server"]) ??
+    argument.oneOf("startTls: residue", options.residue, ["reject", "handOff", "discard"]) ??
+    tlsProblems("startTls: ", options).find((problem) => problem !== undefined) ??
+    (options.role === "client" && options.verify !== false && options.serverName === undefined
+      ? "startTls: serverName must say whom the certificate must be for, unless verify is false, got undefined"
+      : undefined)
+
+/** What is wrong with TLS options, as far as that can be said without looking at certificates. */
+export const tlsProblems = (
+  prefix: string,
+  options: Tls.CommonOptions & Pick<Tls.ClientOptions, "serverName">
+): ReadonlyArray<argument.Problem> => [
+  argument.duration(`${prefix}handshakeTimeout`, options.handshakeTimeout),
+  argument.duration(`${prefix}shutdownTimeout`, options.shutdownTimeout),
+  argument.oneOf(`${prefix}minVersion`, options.minVersion, ["TLSv1.2", "TLSv1.3"]),
+  argument.oneOf(`${prefix}maxVersion`, options.maxVersion, ["TLSv1.2", "TLSv1.3"]),
+  argument.notEmpty(`${prefix}serverName`, options.serverName)
+]
+
+/** @internal */
+export class ConnectionImpl implements Api.Connection {
+  readonly [TypeId]: Api.TypeId = TypeId
+  readonly reader: StreamReaderImpl<Ending, ConnectionError>
+  readonly writer: StreamWriterImpl
+  readonly localAddress: Address
+  readonly remoteAddress: Address
+  readonly state: ConnectionState
+  /** The connection that took this one's place. */
+  private successor: ConnectionImpl | undefined = undefined
+
+  constructor(
+    private readonly transport: Transport,
+    private readonly limits: ConnectionLimits,
+    private readonly timers: Timers
+  ) {
+    this.localAddress = transport.localAddress
+    this.remoteAddress = transport.remoteAddress
+    this.state = new ConnectionState(transport, limits, timers)
+    this.reader = new StreamReaderImpl(this.state.input, this.failRead, transport.remoteAddress)
+    this.writer = new StreamWriterImpl(this.state, transport.canWriteEof, transport.remoteAddress)
+    transport.start(this.state)
+  }
+
+  private readonly failRead = (ending: Ending): Exit.Exit<never, ConnectionError> =>
+    Exit.fail(connectionError(ending, "read", this.remoteAddress))
+
+  get tls(): Option.Option<Tls.Session> {
+    return Option.fromNullable(this.transport.tls)
+  }
+
+  get close(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.state.close()
+      return this.ended
+    })
+  }
+
+  get abort(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.state.abort()
+      return this.ended
+    })
+  }
+
+  get isClosing(): Effect.Effect<boolean> {
+    return Effect.sync(() => this.state.isClosing)
+  }
+
+  get awaitClosed(): Effect.Effect<Api.CloseReason> {
+    return Effect.map(this.ended, () => this.closeReason(this.state.closed!))
+  }
+
+  /** Succeeds when the connection has ended. */
+  get ended(): Effect.Effect<void> {
+    return Effect.suspend(() =>
+      this.state.closed !== undefined ? Exit.void : Effect.async<void>((resume) => {
+        const done = () => resume(Exit.void)
+        if (this.state.closed !== undefined) {
+          done()
+          return
+        }
+        this.state.awaitClosed(done)
+        return Effect.sync(() => this.state.giveUpClosed(done))
+      })
+    )
+  }
+
+  private closeReason(closed: Closed): Api.CloseReason {
+    return closed.by === "Failed"
+      ? CloseReason.Failed({ error: closed.failure.tls ?? connectionError(closed.failure, "close", this.remoteAddress) })
+      : CloseReason[closed.by]()
+  }
+
+  /** This connection, or the one that has its transport now. */
+  get latest(): ConnectionImpl {
+    return this.successor === undefined ? this : this.successor.latest
+  }
+
+  /** What its owner does in the end: closes whatever it has become. An upgrade under way is cut off. */
+  get release(): Effect.Effect<void> {
+    return Effect.suspend(() => this.latest.isUpgrading ? this.latest.abortUpgrade : this.latest.close)
+  }
+
+  get releaseNow(): Effect.Effect<void> {
+    return Effect.suspend(() => this.latest.isUpgrading ? this.latest.abortUpgrade : this.latest.abort)
+  }
+
+  private isUpgrading = false
+  private get abortUpgrade(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.transport.abort()
+      return this.ended
+    })
+  }
+
+  startTls(options: Tls.Upgrade): Effect.Effect<Api.Connection, TlsError | ConnectionError> {
+    const problem = upgradeProblem(options)
+    return problem !== undefined
+      ? argument.illegal(problem)
+      : Effect.suspend(() => {
+        const ending = this.state.writeEnding
+        return ending !== undefined
+          ? Effect.fail(connectionError(ending, "startTls", this.remoteAddress))
+          : this.transport.startTls === undefined
+          ? Effect.fail(noTls(this.remoteAddress))
+          : this.upgrade(options, this.transport.startTls.bind(this.transport))
+      })
+  }
+
+  /** Whatever happens from here on, the connection is the new one's or gone. */
+  private upgrade(
+    options: Tls.Upgrade,
+    startTls: NonNullable<Transport["startTls"]>
+  ): Effect.Effect<Api.Connection, TlsError | ConnectionError> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.gen(this, function*() {
+        this.isUpgrading = true
+        const handover = this.state.spend()
+        const transport = yield* withinHandshake(this.writer.flushFor("startTls"), options, this.remoteAddress).pipe(
+          Effect.zipRight(Effect.suspend(() => {
+            const residue = residueOf(options, handover.takeReceived())
+            return residue instanceof TlsError
+              ? Effect.fail(residue)
+              : startTls(new Inherited(this.transport, handover, residue), options)
+          })),
+          restore,
+          Effect.onError((cause) =>
+            Effect.sync(() => {
+              this.isUpgrading = false
+              this.transport.abort()
+              this.state.surrender(failedUpgrade(cause))
+            })
+          )
+        )
+        const successor = new ConnectionImpl(transport, this.limits, this.timers)
+        this.successor = successor
+        this.isUpgrading = false
+        this.state.surrender({ by: "Local" })
+        return successor
+      })
+    )
+  }
+
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+}
+
+/** @internal */
+export const fromTransport = (
+  transport: Transport,
+  options: Api.Options = {}
+): Effect.Effect<Api.Connection, never, Scope.Scope> => {
+  const problem = optionProblems(options).find((problem) => problem !== undefined)
+  return problem !== undefined
+    ? Effect.zipRight(Effect.sync(() => transport.destroy()), argument.illegal(problem))
+    : Effect.scopeWith((scope) => openIn(scope, transport, connectionLimits(options)))
+}
+
+/** Makes the connection and hands it to its scope, in one step. */
+export const openIn = (
+  scope: Scope.Scope,
+  transport: Transport,
+  limits: ConnectionLimits
+): Effect.Effect<ConnectionImpl> =>
+  Effect.uninterruptible(Effect.clockWith((clock) => {
+    const connection = new ConnectionImpl(transport, limits, clockTimers(clock))
+    return Effect.as(Scope.addFinalizer(scope, connection.release), connection)
+  }))

@@ -1,0 +1,18 @@
+import * as Option from "effect/Option"
+import type { Address } from "../Address.js"
+import { ConnectionError } from "../NetworkError.js"
+import type { Ending } from "./connectionState.js"
+
+/** The error of one operation on a connection that has ended. */
+export const connectionError = (
+  ending: Ending,
+  operation: ConnectionError["operation"],
+  remoteAddress: Address
+): ConnectionError =>
+  new ConnectionError({
+    reason: ending.reason,
+    operation,
+    remoteAddress: Option.some(remoteAddress),
+    code: Option.fromNullable(ending.code),
+    ...(ending.cause === undefined ? {} : { cause: ending.cause })
+  }, { disableValidation: true })

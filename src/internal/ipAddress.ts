@@ -1,0 +1,49 @@
+/**
+ * Telling a numeric address from a name, without `node:net`.
+ */
+
+const ipv4 = /^(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/
+const group = /^[0-9a-f]{1,4}$/i
+const zone = /^[0-9a-z.:-]+$/i
+
+// How many of the eight 16-bit groups the text holds; NaN where it is none. A dotted tail stands for two.
+const countGroups = (text: string, mayEndDotted: boolean): number => {
+  if (text === "") {
+    return 0
+  }
+  const parts = text.split(":")
+  const last = parts.length - 1
+  let count = 0
+  for (let i = 0; i <= last; i++) {
+    const part = parts[i]!
+    if (group.test(part)) {
+      count += 1
+    } else if (i === last && mayEndDotted && ipv4.test(part)) {
+      count += 2
+    } else {
+      return NaN
+    }
+  }
+  return count
+}
+
+const isIPv6 = (text: string): boolean => {
+  const percent = text.indexOf("%")
+  const address = percent === -1 ? text : text.slice(0, percent)
+  if (percent !== -1 && !zone.test(text.slice(percent + 1))) {
+    return false
+  }
+  const gap = address.indexOf("::")
+  if (gap === -1) {
+    return countGroups(address, true) === 8
+  }
+  // "::" stands for at least one group. A second one leaves an empty part, which is no group.
+  return countGroups(address.slice(0, gap), false) + countGroups(address.slice(gap + 2), true) <= 7
+}
+
+/**
+ * 4 or 6 for a numeric address in the notation that `net.isIP` accepts, with its zone where it has one; 0 for a name.
+ *
+ * @internal
+ */
+export const ipFamily = (host: string): 0 | 4 | 6 => host.includes(":") ? isIPv6(host) ? 6 : 0 : ipv4.test(host) ? 4 : 0

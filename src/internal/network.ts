@@ -1,0 +1,119 @@
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Connection from "../Connection.js"
+import type * as Api from "../Network.js"
+import type { Backend, SocketOptions, Transport } from "../Transport.js"
+import * as argument from "./argument.js"
+import { connectionLimits, openIn, optionProblems, tlsProblems } from "./connection.js"
+import * as server from "./server.js"
+
+const socketProblems = (options: SocketOptions): ReadonlyArray<argument.Problem> => [
+  argument.oneOf("noDelay", options.noDelay, [true, false]),
+  typeof options.keepAlive === "boolean" ? undefined : argument.duration("keepAlive", options.keepAlive)
+]
+
+/** `both host and path`, which types forbid and programs without them try. */
+const noPath = (options: object): argument.Problem =>
+  "path" in options && options.path !== undefined
+    ? `path must not be given with host and port, got ${JSON.stringify(options.path)}; use the Unix variant`
+    : undefined
+
+const noHost = (options: object): argument.Problem =>
+  "host" in options && options.host !== undefined
+    ? `host must not be given with a path, got ${JSON.stringify(options.host)}`
+    : undefined
+
+const hostProblems = (host: string | ReadonlyArray<string> | undefined): ReadonlyArray<argument.Problem> =>
+  typeof host === "object"
+    ? host.length === 0
+      ? ["host must not be an empty list, got []"]
+      : host.map((host) => argument.notEmpty("host", host))
+    : [argument.notEmpty("host", host)]
+
+/** @internal */
+export const make = (backend: Backend): Api.Service => ({
+  openConnection: (options) =>
+    open(
+      options,
+      [
+        noPath(options),
+        argument.notEmpty("host", options.host ?? ""),
+        argument.port("port", options.port ?? NaN),
+        argument.oneOf("family", options.family, [4, 6]),
+        argument.notNegative("lookupHints", options.lookupHints),
+        argument.notEmpty("localAddress", options.localAddress),
+        argument.port("localPort", options.localPort),
+        argument.duration("happyEyeballsDelay", options.happyEyeballsDelay),
+        argument.positive("interleave", options.interleave),
+        argument.duration("connectTimeout", options.connectTimeout),
+        ...(typeof options.tls === "object" ? tlsProblems("tls: ", options.tls) : []),
+        ...socketProblems(options)
+      ],
+      () => backend.connect(options)
+    ),
+
+  openUnixConnection: (path, options = {}) =>
+    open(
+      options,
+      [
+        noHost(options),
+        argument.notEmpty("path", path),
+        argument.duration("connectTimeout", options.connectTimeout),
+        ...(options.tls === undefined ? [] : tlsProblems("tls: ", options.tls)),
+        options.tls !== undefined && options.tls.verify !== false && options.tls.serverName === undefined
+          ? "tls: serverName must say whom the certificate must be for, unless verify is false, got undefined"
+          : undefined
+      ],
+      () => backend.connectUnix(path, options)
+    ),
+
+  startServer: (options, handler) =>
+    server.checked(
+      [
+        noPath(options),
+        ...hostProblems(options.host),
+        argument.port("port", options.port),
+        argument.positive("backlog", options.backlog),
+        argument.oneOf("reusePort", options.reusePort, [true, false]),
+        argument.oneOf("ipv6Only", options.ipv6Only, [true, false]),
+        argument.oneOf("startServing", options.startServing, [true, false]),
+        ...(options.tls === undefined ? [] : tlsProblems("tls: ", options.tls)),
+        ...socketProblems(options)
+      ],
+      (acceptor) => backend.listen(options, acceptor),
+      options,
+      handler
+    ),
+
+  startUnixServer: (path, options, handler) =>
+    server.checked(
+      [
+        noHost(options),
+        argument.notEmpty("path", path),
+        argument.positive("backlog", options.backlog),
+        argument.fileMode("mode", options.mode),
+        argument.oneOf("unlinkStale", options.unlinkStale, [true, false]),
+        argument.oneOf("startServing", options.startServing, [true, false]),
+        ...(options.tls === undefined ? [] : tlsProblems("tls: ", options.tls))
+      ],
+      (acceptor) => backend.listenUnix(path, options, acceptor),
+      options,
+      handler
+    )
+})
+
+/** What a backend connects is in the scope's hands before anything can interrupt. */
+const open = <E>(
+  options: Connection.Options,
+  problems: ReadonlyArray<argument.Problem>,
+  connect: () => Effect.Effect<Transport, E>
+): Effect.Effect<Connection.Connection, E, Scope.Scope> => {
+  const problem = [...problems, ...optionProblems(options)].find((problem) => problem !== undefined)
+  return problem !== undefined
+    ? argument.illegal(problem)
+    : Effect.scopeWith((scope) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(restore(connect()), (transport) => openIn(scope, transport, connectionLimits(options)))
+      )
+    )
+}

@@ -1,0 +1,117 @@
+/**
+ * The operating system's sockets, as the `Backend` that everything above is written against.
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Address from "../../Address.js"
+import { ConnectError, type TlsError } from "../../NetworkError.js"
+import { Resolver, type Service as ResolverService } from "../../Resolver.js"
+import type * as Tls from "../../Tls.js"
+import type { Backend, Transport } from "../../Transport.js"
+import {
+  dial,
+  dialUnix,
+  dialUnixWithin,
+  dialWithin,
+  formatTarget,
+  type Progress,
+  withConnectTimeout
+} from "../dial.js"
+import { codeOf } from "../errno.js"
+import { ipFamily } from "../ipAddress.js"
+import { tcpDialer, unixDialer } from "./dialer.js"
+import { listenTcp } from "./listener.js"
+import { resolver as systemResolver } from "./resolver.js"
+import { connectTls } from "./tls/handshake.js"
+import { intendedAddress, withTls } from "./tls/listener.js"
+import { pathProblem } from "./unixPath.js"
+import { listenUnix } from "./unixSocket.js"
+
+/** The program's own resolver where it provides one. Nobody asks for it who has only numeric addresses. */
+const withResolver = <A, E>(
+  hosts: string | ReadonlyArray<string> | undefined,
+  use: (resolver: ResolverService) => Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  hosts === undefined ||
+    (typeof hosts === "string" ? ipFamily(hosts) !== 0 : hosts.every((host) => ipFamily(host) !== 0))
+    ? use(systemResolver)
+    : Effect.flatMap(
+      Effect.serviceOption(Resolver),
+      (provided) => use(Option.getOrElse(provided, () => systemResolver))
+    )
+
+/** @internal */
+export const backend: Backend = {
+  connect: (options) =>
+    withResolver(
+      options.localAddress === undefined ? options.host : [options.host, options.localAddress],
+      (resolver) => {
+        const dialer = tcpDialer(options)
+        return options.tls === undefined || options.tls === false
+          ? dial(options, resolver, dialer)
+          : dialTls(
+            formatTarget(options.host, options.port),
+            options.connectTimeout,
+            (progress) => dialWithin(progress, options, resolver, dialer),
+            options.tls === true ? {} : options.tls,
+            options.host
+          )
+      }
+    ),
+
+  connectUnix: (path, options) =>
+    Effect.suspend(() => {
+      const problem = pathProblem(path)
+      return problem === undefined
+        ? options.tls === undefined
+          ? dialUnix(path, options, unixDialer)
+          : dialTls(
+            path,
+            options.connectTimeout,
+            (progress) => dialUnixWithin(progress, path, unixDialer),
+            options.tls,
+            undefined
+          )
+        : Effect.fail(
+        new ConnectError({
+          reason: "Unknown",
+          target: path,
+          attempts: [],
+          code: Option.fromNullable(codeOf(problem)),
+          cause: problem,
+          detail: Option.some(problem.message)
+        })
+      )
+    }),
+
+  listen: (options, acceptor) =>
+    withTls(
+      options.tls,
+      intendedAddress(options.host, options.port),
+      acceptor,
+      (acceptor) => withResolver(options.host, (resolver) => listenTcp(options, acceptor, resolver))
+    ),
+
+  listenUnix: (path, options, acceptor) =>
+    withTls(options.tls, Address.unix(path), acceptor, (acceptor) => listenUnix(path, options, acceptor))
+}
+
+/** Dials, and then makes the handshake, under one time limit. */
+const dialTls = (
+  target: string,
+  timeout: Duration.DurationInput | undefined,
+  dial: (progress: Progress) => Effect.Effect<Transport, ConnectError>,
+  options: Tls.ClientOptions,
+  host: string | undefined
+): Effect.Effect<Transport, ConnectError | TlsError> =>
+  withConnectTimeout(
+    { target, timeout, close: (transport) => transport.abort() },
+    (progress) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(restore(dial(progress)), (lower) => {
+          progress.phase = "tls"
+          return Effect.onInterrupt(restore(connectTls(lower, options, host)), () => Effect.sync(() => lower.abort()))
+        })
+      )
+  )

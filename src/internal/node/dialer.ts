@@ -1,0 +1,53 @@
+/**
+ * Connecting one socket to one address. Names, and the choice among several addresses, are the business of `dial.ts`.
+ */
+import * as Option from "effect/Option"
+import type * as Net from "node:net"
+import type * as Address from "../../Address.js"
+import type { SocketOptions, Transport } from "../../Transport.js"
+import type { AttemptReceiver, Dialer } from "../dial.js"
+import { open } from "./intake.js"
+import { type SocketSettings, socketSettings, unixSettings } from "./socketSettings.js"
+
+const connect = (
+  settings: SocketSettings,
+  options: Net.NetConnectOpts,
+  remote: Address.UnixAddress | undefined,
+  receiver: AttemptReceiver<Transport>
+): () => void => {
+  const transport = open(settings)
+  transport.connect(options, remote, receiver)
+  return () => transport.destroy()
+}
+
+const close = (transport: Transport): void => transport.destroy()
+
+/**
+ * Connects to numeric addresses.
+ *
+ * @internal
+ */
+export const tcpDialer = (options: SocketOptions): Dialer<Transport> => {
+  const settings = socketSettings(options)
+  return {
+    connect: ({ family, host, port }, local, receiver) =>
+      connect(
+        settings,
+        { host, port, family, localAddress: local?.address, localPort: local?.port, autoSelectFamily: false },
+        undefined,
+        receiver
+      ),
+    close
+  }
+}
+
+/**
+ * Connects to the socket at a path, or to an abstract name.
+ *
+ * @internal
+ */
+export const unixDialer: Dialer<Transport, Address.UnixAddress> = {
+  connect: (address, _local, receiver) =>
+    connect(unixSettings, { path: Option.getOrElse(address.path, () => "") }, address, receiver),
+  close
+}

@@ -1,0 +1,116 @@
+/** What OpenSSL and Node say about a failed handshake, as what a person can act on. */
+import * as Option from "effect/Option"
+import type * as Address from "../../../Address.js"
+import { TlsError } from "../../../NetworkError.js"
+import { codeOf } from "../../errno.js"
+
+/** The certificate that was presented to us was not accepted. */
+const certificateProblems: Record<string, string> = {
+  CERT_HAS_EXPIRED: "it has expired: the peer has to renew it",
+  CERT_NOT_YET_VALID: "it is not valid yet: check the clocks",
+  CERT_REVOKED: "it was revoked",
+  DEPTH_ZERO_SELF_SIGNED_CERT: "it is self-signed: pass it as `ca` if you trust it",
+  SELF_SIGNED_CERT_IN_CHAIN:
+    "its chain ends in a root that is not trusted here: pass that root as `ca` if you trust it",
+  UNABLE_TO_GET_ISSUER_CERT: "the certificate of its issuer is missing: the peer should send it, or pass it as `ca`",
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    "its issuer is not known here: pass the issuer's certificate as `ca` if you trust it",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    "its issuer is not known here, or was not sent along: pass the issuer's certificate as `ca` if you trust it",
+  CERT_UNTRUSTED: "its root is not trusted for this purpose",
+  CERT_REJECTED: "its root is rejected for this purpose",
+  CERT_SIGNATURE_FAILURE: "its signature is wrong",
+  CERT_CHAIN_TOO_LONG: "its chain is too long",
+  INVALID_CA: "one of its issuers may not issue certificates",
+  INVALID_PURPOSE: "it is not meant for this purpose",
+  PATH_LENGTH_EXCEEDED: "its chain is longer than one of its issuers allows",
+  HOSTNAME_MISMATCH: "it is for another name",
+  ERR_TLS_CERT_ALTNAME_INVALID: "it is for another name",
+  ERR_TLS_CERT_ALTNAME_FORMAT: "the names in it can't be read",
+  ERR_SSL_CERTIFICATE_VERIFY_FAILED: "it could not be verified",
+  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: "the peer presented none, and one is required"
+}
+
+const handshakeProblems: Record<string, string> = {
+  ERR_SSL_WRONG_VERSION_NUMBER: "what the peer sent is not TLS: does it speak in the clear on this port?",
+  ERR_SSL_HTTP_REQUEST: "the peer sent an HTTP request in the clear",
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: "what the peer sent is not TLS: does it speak in the clear on this port?",
+  ERR_SSL_UNKNOWN_PROTOCOL: "what the peer sent is not TLS: does it speak in the clear on this port?",
+  ERR_SSL_BAD_RECORD_TYPE: "what the peer sent is not TLS: does it speak in the clear on this port?",
+  ERR_SSL_UNEXPECTED_MESSAGE: "the peer sent what is not due in a handshake",
+  ERR_SSL_UNSUPPORTED_PROTOCOL: "the peer speaks no version that is allowed here: see minVersion and maxVersion",
+  ERR_SSL_VERSION_TOO_LOW: "the peer speaks no version that is allowed here: see minVersion and maxVersion",
+  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: "the peer allows no version that is spoken here: see minVersion and maxVersion",
+  ERR_SSL_NO_SHARED_CIPHER: "there is no cipher that both sides allow, or no certificate here that fits one",
+  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE:
+    "the peer found nothing that both sides allow: versions, ciphers, or a certificate it requires",
+  ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL: "the peer speaks none of the alpnProtocols",
+  ERR_SSL_NO_APPLICATION_PROTOCOL: "there is no application protocol that both sides speak: see alpnProtocols",
+  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: "the peer does not trust the issuer of our certificate",
+  ERR_SSL_TLSV1_UNRECOGNIZED_NAME: "the peer does not know the server name",
+  ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE: "the peer does not accept our certificate",
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN: "the peer does not accept our certificate",
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: "the peer finds our certificate expired",
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_REVOKED: "the peer finds our certificate revoked",
+  ERR_SSL_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE: "the peer can't use our certificate",
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: "the peer requires a certificate: pass `certificate` and `key`"
+}
+
+// Node's names for a connection that ended before the handshake did.
+const ends: ReadonlyArray<string> = [
+  "ECONNRESET",
+  "EPIPE",
+  "ERR_STREAM_PREMATURE_CLOSE",
+  "ERR_STREAM_DESTROYED",
+  "ERR_SOCKET_CLOSED",
+  "ETIMEDOUT"
+]
+
+/**
+ * Why a handshake failed. `serverName` is the name that the certificate was to be for.
+ *
+ * @internal
+ */
+export const handshakeError = (
+  cause: unknown,
+  serverName: string | undefined,
+  remoteAddress: Address.Address
+): TlsError => {
+  const code = codeOf(cause)
+  const certificate = code === undefined ? undefined : certificateProblems[code]
+  const checked = serverName === undefined ? "" : `, checked for "${serverName}"`
+  const ended = code !== undefined && ends.includes(code)
+  return new TlsError({
+    reason: certificate !== undefined ? "CertificateRejected" : ended ? "Closed" : "HandshakeFailed",
+    code: Option.fromNullable(code),
+    cause,
+    detail: certificate !== undefined
+      ? Option.some(`${certificate}${checked}${namesIn(cause)}`)
+      : Option.fromNullable(handshakeProblems[code ?? ""] ?? (ended ? undefined : messageOf(cause))),
+    remoteAddress: Option.some(remoteAddress)
+  })
+}
+
+const messageOf = (cause: unknown): string | undefined => cause instanceof Error ? cause.message : undefined
+
+/** Node says which names the certificate is for. */
+const namesIn = (cause: unknown): string =>
+  cause instanceof Error && "reason" in cause && typeof cause.reason === "string" ? ` (${cause.reason})` : ""
+
+/** @internal */
+export const handshakeTimeout = (after: string, remoteAddress: Address.Address): TlsError =>
+  new TlsError({
+    reason: "HandshakeTimeout",
+    code: Option.none(),
+    detail: Option.some(`it was not done within ${after}`),
+    remoteAddress: Option.some(remoteAddress)
+  })
+
+/** @internal */
+export const invalidOptions = (cause: unknown): TlsError =>
+  new TlsError({
+    reason: "InvalidOptions",
+    code: Option.fromNullable(codeOf(cause)),
+    cause,
+    detail: Option.fromNullable(messageOf(cause))
+  })

@@ -1,0 +1,107 @@
+/**
+ * A listener whose connections are accepted when their handshake is done. Each has its own time for it, so that a slow
+ * one holds nobody up.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Address from "../../../Address.js"
+import { ListenError, type TlsError } from "../../../NetworkError.js"
+import type * as Tls from "../../../Tls.js"
+import type { AcceptError, Acceptor, Listener, Transport } from "../../../Transport.js"
+import { clockTimers } from "../../clockTimers.js"
+import type { Timers } from "../../connectionState.js"
+import { type ServerContext, serverContext } from "./handshake.js"
+
+class TlsAcceptor implements Acceptor {
+  /** What gives up the handshakes under way; `undefined` when closed. */
+  private handshakes: Set<() => void> | undefined = new Set()
+
+  constructor(
+    private readonly upper: Acceptor,
+    public context: ServerContext,
+    private readonly timers: Timers
+  ) {}
+
+  readonly onTransport = (lower: Transport): void => {
+    const handshakes = this.handshakes
+    if (handshakes === undefined) {
+      lower.abort()
+      return
+    }
+    let giveUp: (() => void) | undefined = undefined
+    let done = false
+    giveUp = this.context.accept(lower, this.timers, (exit) => {
+      done = true
+      if (giveUp !== undefined) {
+        handshakes.delete(giveUp)
+      }
+      if (Exit.isSuccess(exit)) {
+        this.upper.onTransport(exit.value)
+      } else {
+        this.upper.onError({
+          phase: "handshake",
+          remoteAddress: lower.remoteAddress,
+          error: Cause.squash(exit.cause)
+        })
+      }
+    })
+    if (!done) {
+      handshakes.add(giveUp)
+    }
+  }
+
+  readonly onError = (error: AcceptError): void => this.upper.onError(error)
+
+  close(): void {
+    const handshakes = this.handshakes
+    this.handshakes = undefined
+    handshakes?.forEach((giveUp) => giveUp())
+  }
+}
+
+/**
+ * Puts TLS between a listener and its acceptor, where there are options for it.
+ *
+ * @internal
+ */
+export const withTls = (
+  options: Tls.ServerOptions | undefined,
+  address: Address.Address,
+  acceptor: Acceptor,
+  listen: (acceptor: Acceptor) => Effect.Effect<Listener, ListenError>
+): Effect.Effect<Listener, ListenError> => {
+  if (options === undefined) {
+    return listen(acceptor)
+  }
+  const make = Effect.zip(
+    Effect.mapError(serverContext(options), (error) => notUsable(address, error)),
+    Effect.clock
+  )
+  return Effect.flatMap(make, ([context, clock]) => {
+    const secure = new TlsAcceptor(acceptor, context, clockTimers(clock))
+    return Effect.map(listen(secure), (listener): Listener => ({
+      addresses: listener.addresses,
+      start: listener.start,
+      close: Effect.zipRight(Effect.sync(() => secure.close()), listener.close),
+      setTls: (options) =>
+        Effect.map(serverContext(options), (context) => {
+          secure.context = context
+        })
+    }))
+  })
+}
+
+const notUsable = (address: Address.Address, error: TlsError): ListenError =>
+  new ListenError({
+    reason: "Unknown",
+    address,
+    code: error.code,
+    cause: error,
+    detail: Option.some(error.message)
+  })
+
+/** The address that a listener was to have, for its errors. */
+export const intendedAddress = (host: string | ReadonlyArray<string> | undefined, port: number | undefined) =>
+  Address.tcp(typeof host === "string" ? host : host?.[0] ?? "::", port ?? 0)

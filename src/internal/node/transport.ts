@@ -1,0 +1,499 @@
+/**
+ * Transports over Node's streams.
+ *
+ * Theory of operation. A Node stream reports by events, loses what nobody listens to, and is closed when its `close`
+ * event comes and not before. A transport promises more: nothing is delivered before `start`, nothing that arrived is
+ * lost, and one last call says how it ended. So the transport listens for `end`, `error` and `close` from the moment it
+ * exists, and only notes what happened; with `start` it begins to read, and reports what it has noted. `close` is the
+ * one place where the life of a transport ends, whatever led to it.
+ *
+ * The listeners are three or four functions shared by all transports, which find theirs through a symbol on the stream:
+ * a connection costs no closure until it writes.
+ *
+ * How bytes come in depends on who made the socket. One that was accepted or adopted emits `data`, each chunk in memory
+ * of its own, 64 KiB of it however little was read. For one that is dialled, Node takes the buffers to read into from us
+ * (`onread`); `intake.ts` has what becomes of that.
+ */
+import * as Effect from "effect/Effect"
+import * as Net from "node:net"
+import type * as Stream from "node:stream"
+import * as Address from "../../Address.js"
+import type { TlsError } from "../../NetworkError.js"
+import type * as Tls from "../../Tls.js"
+import type { Transport, TransportFailure, TransportReceiver } from "../../Transport.js"
+import { codeOf, connectionFailure } from "../errno.js"
+
+const owner: unique symbol = Symbol.for("effect-netstreams/node/transport")
+
+interface Owned extends Stream.Duplex {
+  [owner]?: StreamTransport | undefined
+}
+
+function onData(this: Owned, chunk: Uint8Array | string): void {
+  this[owner]?.received(chunk)
+}
+
+function onEnd(this: Owned): void {
+  this[owner]?.ended()
+}
+
+// Stays on the stream for good: an error that comes after the close has nobody to tell, and must not end the process.
+function onError(this: Owned, error: unknown): void {
+  this[owner]?.failed(error)
+}
+
+function onFinish(this: Owned): void {
+  this[owner]?.finished()
+}
+
+function onClose(this: Owned): void {
+  this[owner]?.ceased()
+}
+
+const catchUp = (transport: StreamTransport): void => transport.report()
+
+/** Chunks below this size are copied together, which is cheaper than a place of their own in the system call. */
+const smallChunk = 4096
+
+/**
+ * As few chunks as are worth it: runs of small ones are joined, empty ones left out.
+ *
+ * @internal
+ */
+export const coalesce = (chunks: ReadonlyArray<Uint8Array>): Array<Uint8Array> => {
+  const pieces: Array<Uint8Array> = []
+  let i = 0
+  while (i < chunks.length) {
+    const first = chunks[i]!
+    let end = i + 1
+    if (first.length < smallChunk) {
+      let total = first.length
+      while (end < chunks.length && chunks[end]!.length < smallChunk) {
+        total += chunks[end++]!.length
+      }
+      if (total > first.length) {
+        const joined = Buffer.allocUnsafe(total)
+        for (let offset = 0; i < end; i++) {
+          const chunk = chunks[i]!
+          joined.set(chunk, offset)
+          offset += chunk.length
+        }
+        pieces.push(joined)
+        continue
+      }
+    }
+    if (first.length > 0) {
+      pieces.push(first)
+    }
+    i = end
+  }
+  return pieces
+}
+
+/**
+ * A transport over any duplex stream of bytes.
+ *
+ * @internal
+ */
+export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements Transport {
+  protected receiver: TransportReceiver | undefined = undefined
+  protected failure: TransportFailure | undefined = undefined
+  /** The callback of every write, made with the first one. */
+  private written: ((error?: Error | null) => void) | undefined = undefined
+  /** What `bufferedBytes` was when the receiver last could know it. */
+  private reportedBytes = 0
+  /** The peer has ended its side. */
+  private peerEnded: boolean
+  private endReported = false
+  /** This side has ended its own. */
+  protected ending: boolean
+  /** This side gave the connection up: nothing is delivered any more but its close. */
+  protected dropped = false
+  private closed = false
+  private closeReported = false
+
+  constructor(
+    readonly stream: S,
+    public localAddress: Address.Address,
+    public remoteAddress: Address.Address
+  ) {
+    this.peerEnded = stream.readableEnded
+    this.ending = stream.writableEnded
+    ;(stream as Owned)[owner] = this
+    stream.on("end", onEnd)
+    stream.on("error", onError)
+    stream.on("close", onClose)
+  }
+
+  get canWriteEof(): boolean {
+    return true
+  }
+
+  /** `node:tls` is loaded by the programs that use it. */
+  startTls(lower: Transport, options: Tls.Upgrade): Effect.Effect<Transport, TlsError> {
+    return Effect.flatMap(Effect.promise(() => import("./tls/handshake.js")), ({ upgrade }) => upgrade(lower, options))
+  }
+
+  get bufferedBytes(): number {
+    return this.dropped || this.closed ? 0 : this.stream.writableLength
+  }
+
+  start(receiver: TransportReceiver): void {
+    this.receiver = receiver
+    if (this.peerEnded || this.closed) {
+      process.nextTick(catchUp, this)
+    } else if (!this.dropped) {
+      this.flow()
+    }
+  }
+
+  /** Begins to read. */
+  protected flow(): void {
+    this.stream.on("data", onData)
+    if (this.stream.readableFlowing === false) {
+      this.stream.resume()
+    }
+  }
+
+  pause(): void {
+    this.stream.pause()
+  }
+
+  resume(): void {
+    this.stream.resume()
+  }
+
+  write(chunks: ReadonlyArray<Uint8Array>): void {
+    const stream = this.stream
+    if (this.ending || !stream.writable) {
+      return
+    }
+    if (chunks.length === 1) {
+      if (chunks[0]!.length > 0) {
+        stream.write(chunks[0], this.written ??= this.makeWritten())
+      }
+    } else {
+      const pieces = coalesce(chunks)
+      if (pieces.length === 0) {
+        return
+      }
+      stream.cork()
+      const last = pieces.length - 1
+      for (let i = 0; i < last; i++) {
+        stream.write(pieces[i])
+      }
+      stream.write(pieces[last], this.written ??= this.makeWritten())
+      stream.uncork()
+    }
+    this.reportedBytes = stream.writableLength
+  }
+
+  private makeWritten(): (error?: Error | null) => void {
+    return () => {
+      const left = this.stream.writableLength
+      // Most writes are taken by the system at once, and then there is nothing to report.
+      if (left < this.reportedBytes) {
+        this.reportedBytes = left
+        if (!this.dropped && !this.stream.destroyed) {
+          this.receiver?.onDrain()
+        }
+      }
+    }
+  }
+
+  end(): void {
+    if (!this.ending) {
+      this.ending = true
+      this.stream.end()
+    }
+  }
+
+  destroy(): void {
+    this.dropped = true
+    this.stream.destroy()
+  }
+
+  abort(): void {
+    this.destroy()
+  }
+
+  // What the listeners call.
+
+  received(chunk: Uint8Array | string): void {
+    if (this.dropped) {
+      return
+    }
+    const bytes: Uint8Array = typeof chunk === "string" ? Buffer.from(chunk) : chunk
+    if (bytes.length > 0) {
+      this.receiver!.onData(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length))
+    }
+  }
+
+  ended(): void {
+    this.peerHasEnded()
+  }
+
+  peerHasEnded(): void {
+    this.peerEnded = true
+    if (this.receiver !== undefined) {
+      this.report()
+    }
+  }
+
+  failed(error: unknown): void {
+    this.failure ??= connectionFailure(error)
+  }
+
+  finished(): void {}
+
+  ceased(): void {
+    this.closed = true
+    if (this.receiver !== undefined) {
+      this.report()
+    }
+  }
+
+  /** Tells the receiver how far things have ended, if it does not know. */
+  report(): void {
+    if (this.peerEnded && !this.endReported) {
+      this.endReported = true
+      if (!this.dropped) {
+        this.receiver!.onEnd()
+      }
+    }
+    if (this.closed && !this.closeReported) {
+      this.closeReported = true
+      const stream = this.stream
+      if (!this.dropped) {
+        if (this.failure === undefined && !(this.peerEnded && stream.writableFinished)) {
+          this.failure = connectionFailure(prematureClose())
+        }
+        this.deliverRest()
+      }
+      ;(stream as Owned)[owner] = undefined
+      this.receiver!.onClosed(this.failure)
+    }
+  }
+
+  /** An error closes a stream over what it has received and not handed out yet: the time of a pause, or before `start`. */
+  private deliverRest(): void {
+    const stream = this.stream
+    if (stream.readableLength > 0) {
+      stream.removeListener("data", onData)
+      for (let chunk = stream.read(); chunk !== null && !this.dropped; chunk = stream.read()) {
+        this.received(chunk)
+      }
+    }
+  }
+}
+
+const prematureClose = (): Error =>
+  Object.assign(new Error("The stream was closed before it had ended"), { code: "ERR_STREAM_PREMATURE_CLOSE" })
+
+/**
+ * A transport over a duplex stream that somebody else made, which may lack what `net.Socket` is sure to do.
+ *
+ * @internal
+ */
+export class DuplexTransport extends StreamTransport {
+  constructor(stream: Stream.Duplex, localAddress: Address.Address, remoteAddress: Address.Address) {
+    super(stream, localAddress, remoteAddress)
+    stream.on("finish", onFinish)
+    this.finished()
+  }
+
+  override destroy(): void {
+    this.dropped = true
+    this.discard()
+  }
+
+  override ended(): void {
+    super.ended()
+    this.finished()
+  }
+
+  /** Closes a stream whose two directions have ended, which does not do so by itself without `autoDestroy`. */
+  override finished(): void {
+    if (this.stream.readableEnded && this.stream.writableFinished) {
+      this.discard()
+    }
+  }
+
+  private discard(): void {
+    try {
+      this.stream.destroy()
+    } catch (error) {
+      this.failed(error)
+    }
+    // A stream made with `emitClose: false` never says that it has closed.
+    if (this.stream.closed) {
+      setImmediate(ceaseNow, this)
+    }
+  }
+}
+
+const ceaseNow = (transport: StreamTransport): void => transport.ceased()
+
+/**
+ * A transport over a socket.
+ *
+ * @internal
+ */
+export class SocketTransport extends StreamTransport<Net.Socket> {
+  private get isTcp(): boolean {
+    return this.localAddress._tag === "TcpAddress"
+  }
+
+  /**
+   * The end of the peer's side, or what libuv takes for it.
+   *
+   * When data and a reset are there at the same time, as they are after a pause, libuv reads the data, sees that the
+   * connection has hung up, and reports an end in order: what a peer that crashed could not send any more would not be
+   * missed. A write of nothing puts nothing on the wire, and fails on a connection that was reset.
+   */
+  override ended(): void {
+    const socket = this.stream
+    if (!this.isTcp || this.ending || !socket.writable || "encrypted" in socket) {
+      return super.ended()
+    }
+    if (socket.writableLength > 0) {
+      // What is queued will find out, in this very turn.
+      setImmediate(reportEnd, this)
+    } else {
+      socket.write(nothing)
+      reportEnd(this)
+    }
+  }
+
+  override abort(): void {
+    const socket = this.stream
+    if (socket.destroyed || socket.connecting || !this.isTcp) {
+      return this.destroy()
+    }
+    this.dropped = true
+    // Between the call that shuts the writing side down and its completion, which is the event loop's next turn, libuv
+    // refuses to reset, and Node would then forget the descriptor without closing it.
+    if (socket.writableEnded && !socket.writableFinished && socket.writableLength === 0) {
+      socket.once("finish", reset)
+    } else {
+      reset.call(socket)
+    }
+  }
+}
+
+const nothing = new Uint8Array(0)
+
+const reportEnd = (transport: SocketTransport): void => {
+  // `EPIPE` is what a peer leaves that first ended in order and then reset: its end stands.
+  const { errored } = transport.stream
+  if (errored === null || codeOf(errored) === "EPIPE") {
+    transport.peerHasEnded()
+  }
+}
+
+function reset(this: Net.Socket): void {
+  if (this.destroyed) {
+    return
+  }
+  try {
+    this.resetAndDestroy()
+  } catch {
+    // Not a TCP socket at the bottom of it.
+    this.destroy()
+  }
+}
+
+const mapped = "::ffff:"
+
+/**
+ * The address of a TCP end. An IPv4 connection that a dual-stack listener accepted is one of IPv4.
+ *
+ * @internal
+ */
+export const tcpAddress = (host: string, port: number): Address.TcpAddress =>
+  Address.tcp(host.startsWith(mapped) && host.includes(".") ? host.slice(mapped.length) : host, port)
+
+/** @internal */
+export const unnamed = Address.unix()
+
+/**
+ * The addresses of an open socket. Node forgets them with the close, and knows no path.
+ *
+ * @internal
+ */
+export const addressesOf = (socket: Net.Socket): readonly [local: Address.Address, remote: Address.Address] => {
+  const local = socket.localAddress
+  if (local === undefined || socket.localPort === undefined) {
+    return [unnamed, unnamed]
+  }
+  return [tcpAddress(local, socket.localPort), remoteOf(socket)]
+}
+
+/** The system no longer knows the peer of a connection that was reset before we looked: that is no address at all. */
+const remoteOf = (socket: Net.Socket): Address.TcpAddress =>
+  socket.remoteAddress === undefined || socket.remotePort === undefined
+    ? tcpAddress(socket.localFamily === "IPv6" ? "::" : "0.0.0.0", 0)
+    : tcpAddress(socket.remoteAddress, socket.remotePort)
+
+/**
+ * What the transports of one listener have in common, so that each does not have it for itself.
+ *
+ * @internal
+ */
+export class AcceptedTransports {
+  private local: Address.Address | undefined
+  private localHost: string | undefined = undefined
+  private localPort: number | undefined = undefined
+
+  /** `path` is that of a Unix listener. */
+  constructor(path?: string | undefined) {
+    this.local = path === undefined ? undefined : Address.unix(path)
+  }
+
+  make(socket: Net.Socket): SocketTransport {
+    const host = socket.localAddress
+    const port = socket.localPort
+    if (host === undefined || port === undefined) {
+      return new SocketTransport(socket, this.local ?? unnamed, unnamed)
+    }
+    // Connections to one address share it. Those of a listener on all interfaces may alternate.
+    if (host !== this.localHost || port !== this.localPort) {
+      this.local = tcpAddress(host, port)
+      this.localHost = host
+      this.localPort = port
+    }
+    return new SocketTransport(socket, this.local!, remoteOf(socket))
+  }
+}
+
+const adopt = (stream: Stream.Duplex): void => {
+  stream.allowHalfOpen = true
+  // What flows before `start` has been called would be lost.
+  if (stream.readableFlowing === true) {
+    stream.pause()
+  }
+}
+
+/**
+ * Takes over a socket that is open.
+ *
+ * @internal
+ */
+export const fromSocket = (socket: Net.Socket): SocketTransport => {
+  adopt(socket)
+  const [local, remote] = addressesOf(socket)
+  return new SocketTransport(socket, local, remote)
+}
+
+/**
+ * Takes over any open stream.
+ *
+ * @internal
+ */
+export const fromDuplex = (stream: Stream.Duplex): StreamTransport => {
+  if (stream instanceof Net.Socket) {
+    return fromSocket(stream)
+  }
+  adopt(stream)
+  return new DuplexTransport(stream, unnamed, unnamed)
+}

@@ -1,0 +1,227 @@
+/**
+ * One read, as an Effect.
+ *
+ * Theory of operation. A read is tried at once. If the buffer can serve it, `yield*` completes inside the generator,
+ * without a turn of Effect's run loop; that is worth a factor of four for short lines. Else the fiber parks in the
+ * reader's one waiting place, and tries the same read again when more has arrived: what waits is the intention, so an
+ * interrupted read has taken nothing.
+ *
+ * Between taking bytes and handing them over nothing may interrupt, or they would be lost. The run loop lets others run,
+ * and so an interruption in, only after a number of operations; a read that is about to be cut off there yields first
+ * and takes then.
+ *
+ * A reader whose buffer never runs dry would keep its fiber running for ever. Every 64th read goes through the run loop,
+ * and every 4 096th lets the event loop turn.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Effectable from "effect/Effectable"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
+import { ConcurrentReadError, ReadAheadError } from "../NetworkError.js"
+import { breathe, served, YieldOnce } from "./fastPath.js"
+import { type Consumer, type InputBuffer, type Outcome, ReadFault } from "./inputBuffer.js"
+
+const handOver = 64
+const breath = 4096
+/** How many operations of the run loop lie between taking bytes and the fiber going on with them, with room to spare. */
+const margin = 8
+
+type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
+
+const currentFiber = (): AnyFiber => Option.getOrThrow(Fiber.getCurrentFiber())
+
+const isInterrupted = (fiber: AnyFiber): boolean => !Cause.isEmpty(fiber.getFiberRef(FiberRef.interruptedCause))
+
+/** How a reader turns a fault of its buffer into its own errors. */
+export type OnFault<E> = (fault: ReadFault, operation: string) => Exit.Exit<never, E>
+
+/** The place where a read waits: one at a time. */
+export class WaitingPlace implements Consumer {
+  /** The read that waits, or that was woken and has not run yet. It may have been interrupted since: see `contend`. */
+  private holder: Waiter<any, any> | undefined = undefined
+  /** Reads that were served in a row without a wait. */
+  served = 0
+  /** Set while a stream of lines has taken the reader over, and for good if it was stopped before its end. */
+  takenOver = false
+
+  constructor(readonly input: InputBuffer<any>, readonly onFault: OnFault<any>) {
+    input.consumer = this
+  }
+
+  wanted(): number {
+    return this.holder === undefined || isInterrupted(this.holder.fiber) ? 0 : this.holder.operation.wanted
+  }
+
+  onArrival(): void {
+    const holder = this.holder
+    if (
+      holder !== undefined &&
+      (this.input.queue.length >= holder.operation.wanted || this.input.end !== "open" || this.input.paused)
+    ) {
+      holder.wake()
+    }
+  }
+
+  begin<A, E>(operation: ReadOperation<A, E>): Effect.Effect<A, E> {
+    if (this.takenOver && !operation.readsAhead) {
+      return Effect.die(new ReadAheadError({ operation: operation.name }))
+    }
+    if (++this.served >= breath) {
+      this.served = 0
+      return Effect.flatMap(breathe, () => this.attempt(operation))
+    }
+    const fiber = currentFiber()
+    if (fiber.currentOpCount + margin > fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield)) {
+      return Effect.flatMap(Effect.yieldNow(), () => this.attempt(operation))
+    }
+    return this.attempt(operation)
+  }
+
+  private attempt<A, E>(operation: ReadOperation<A, E>): Effect.Effect<A, E> {
+    const outcome = operation.attempt()
+    return outcome === undefined ? this.wait(operation) : this.settle(operation, outcome)
+  }
+
+  private settle<A, E>(operation: ReadOperation<A, E>, outcome: A | ReadFault): Exit.Exit<A, E> {
+    return outcome instanceof ReadFault ? this.onFault(outcome, operation.name) : Exit.succeed(outcome)
+  }
+
+  private wait<A, E>(operation: ReadOperation<A, E>): Effect.Effect<A, E> {
+    const fiber = currentFiber()
+    // A place that this same fiber holds is one it was interrupted out of.
+    return this.holder === undefined || this.holder.fiber === fiber
+      ? this.park(new Waiter(this, operation, fiber))
+      : this.contend(operation, this.holder, false)
+  }
+
+  private park<A, E>(waiter: Waiter<A, E>): Effect.Effect<A, E> {
+    this.holder = waiter
+    this.served = 0
+    this.input.resume()
+    return this.parked
+  }
+
+  /** One effect for every wait: it belongs to whoever holds the place. There is no canceler, which would cost more than the wait. */
+  private readonly parked: Effect.Effect<any, any> = Effect.async<any, any>((resume) => {
+    this.holder!.parked(resume)
+  })
+
+  /**
+   * The place is taken. Its holder may have been interrupted without having said so; then it is free. An interruption on
+   * its way is let arrive first. A holder that was interrupted where it can't be, and so waits on, shows itself when
+   * woken, by taking the place again.
+   */
+  private contend<A, E>(
+    operation: ReadOperation<A, E>,
+    holder: Waiter<unknown, unknown>,
+    woken: boolean
+  ): Effect.Effect<A, E> {
+    return Effect.flatMap(Effect.yieldNow(), () => {
+      const outcome = operation.attempt()
+      if (outcome !== undefined) {
+        return this.settle(operation, outcome)
+      }
+      const current = this.holder
+      if (current === undefined) {
+        return this.wait(operation)
+      }
+      if (woken || current !== holder || !isInterrupted(holder.fiber)) {
+        return Effect.die(new ConcurrentReadError({ operation: operation.name, waiting: current.operation.name }))
+      }
+      this.holder = undefined
+      holder.wake()
+      return this.contend(operation, holder, true)
+    })
+  }
+
+  /** A waiter that was woken runs again, in its own fiber. */
+  retry<A, E>(waiter: Waiter<A, E>): Effect.Effect<A, E> {
+    if (this.holder === waiter) {
+      // Before the attempt, which runs the user's function in `forEachLine`, and that may throw.
+      this.holder = undefined
+    }
+    const outcome = waiter.operation.attempt()
+    return outcome !== undefined
+      ? this.settle(waiter.operation, outcome)
+      : this.holder === undefined
+      ? this.park(waiter)
+      : this.contend(waiter.operation, this.holder, false)
+  }
+}
+
+/** A read that waits: resumed with itself, it tries again. */
+class Waiter<A, E> extends Effectable.Class<A, E> {
+  private resume: ((effect: Effect.Effect<A, E>) => void) | undefined = undefined
+  private woken = false
+
+  constructor(
+    private readonly place: WaitingPlace,
+    readonly operation: ReadOperation<A, E>,
+    readonly fiber: AnyFiber
+  ) {
+    super()
+  }
+
+  override commit(): Effect.Effect<A, E> {
+    return this.place.retry(this)
+  }
+
+  /** The fiber has parked. What arrived on its way here has woken it already. */
+  parked(resume: (effect: Effect.Effect<A, E>) => void): void {
+    if (this.woken) {
+      this.woken = false
+      resume(this)
+    } else {
+      this.resume = resume
+    }
+  }
+
+  wake(): void {
+    const resume = this.resume
+    if (resume === undefined) {
+      this.woken = true
+    } else {
+      this.resume = undefined
+      resume(this)
+    }
+  }
+}
+
+export abstract class ReadOperation<A, E> extends Effectable.Class<A, E> {
+  constructor(protected readonly place: WaitingPlace) {
+    super()
+  }
+
+  /** What the user called. */
+  abstract readonly name: string
+  /** How many bytes must be buffered before there is a point in trying again. */
+  get wanted(): number {
+    return 0
+  }
+  /** Whether this is the stream that has taken the reader over. */
+  get readsAhead(): boolean {
+    return false
+  }
+  abstract attempt(): Outcome<A>
+
+  override commit(): Effect.Effect<A, E> {
+    return this.place.begin(this)
+  }
+
+  override [Symbol.iterator](): Effect.EffectGenerator<Effect.Effect<A, E>> {
+    const place = this.place
+    if ((++place.served & (handOver - 1)) !== 0 && (!place.takenOver || this.readsAhead)) {
+      const outcome = this.attempt()
+      if (outcome !== undefined) {
+        if (!(outcome instanceof ReadFault)) {
+          return served.with(outcome)
+        }
+        return new YieldOnce(place.onFault(outcome, this.name))
+      }
+    }
+    return new YieldOnce(this)
+  }
+}

@@ -1,0 +1,348 @@
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Option from "effect/Option"
+import { pipeArguments } from "effect/Pipeable"
+import * as Runtime from "effect/Runtime"
+import * as RuntimeFlags from "effect/RuntimeFlags"
+import * as Scope from "effect/Scope"
+import * as Address from "../Address.js"
+import { type ListenError, TlsError } from "../NetworkError.js"
+import type * as Api from "../Server.js"
+import type * as Tls from "../Tls.js"
+import type { AcceptError, Acceptor, Listener, Transport } from "../Transport.js"
+import * as argument from "./argument.js"
+import { clockTimers } from "./clockTimers.js"
+import { ConnectionImpl, connectionLimits, optionProblems, tlsProblems } from "./connection.js"
+import type { ConnectionLimits, Timers } from "./connectionState.js"
+
+/** @internal */
+export const TypeId: Api.TypeId = Symbol.for("effect-netstreams/Server") as Api.TypeId
+
+const defaultGracePeriod = Duration.seconds(1)
+
+/** How long handlers that were interrupted may take over it before a shutdown goes on without them. */
+const interruptPatience = Duration.seconds(1)
+
+/** One connection and the fiber of its handler, from the accept to the end of both. */
+interface Client {
+  readonly connection: ConnectionImpl
+  fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  /** Set when the server ends the connection: that its handler then fails is no news. */
+  dismissed: boolean
+}
+
+class ServerImpl implements Api.Server {
+  readonly [TypeId]: Api.TypeId = TypeId
+  addresses!: Arr.NonEmptyReadonlyArray<Address.Address>
+
+  private listener!: Listener
+  private phase: "starting" | "serving" | "closed" = "starting"
+  private readonly clients: Set<Client> = new Set()
+  private readonly listening: Deferred.Deferred<void> = Deferred.unsafeMake(FiberId.none)
+  /** Resumed each time a handler ends, or the server closes. */
+  private readonly changes: Set<() => void> = new Set()
+  private shutdownFiber: Fiber.RuntimeFiber<Api.ShutdownReport> | undefined = undefined
+
+  private readonly limits: ConnectionLimits
+  private readonly timers: Timers
+  private readonly onError: (error: Api.ServerError) => Effect.Effect<void>
+
+  constructor(
+    private readonly runtime: Runtime.Runtime<any>,
+    private readonly options: Api.Options,
+    private readonly handler: Api.Handler<unknown, any>,
+    clock: Clock.Clock
+  ) {
+    this.limits = connectionLimits(options)
+    this.timers = clockTimers(clock)
+    const onError = options.onError ?? logError
+    this.onError = (error) =>
+      Effect.catchAllCause(
+        Effect.suspend(() => onError(error)),
+        (cause) => Effect.logError("onError of a server failed", cause)
+      )
+  }
+
+  attach(listener: Listener): void {
+    this.listener = listener
+    this.addresses = listener.addresses
+  }
+
+  // ---------------------------------------------------------------------------
+  // connections
+  // ---------------------------------------------------------------------------
+
+  onTransport(transport: Transport): void {
+    if (this.phase === "closed") {
+      transport.abort()
+      return
+    }
+    const client: Client = {
+      connection: new ConnectionImpl(transport, this.limits, this.timers),
+      fiber: undefined,
+      dismissed: false
+    }
+    this.clients.add(client)
+    const scope = Effect.runSync(Scope.make())
+    const runtime = Runtime.make({
+      context: Context.add(this.runtime.context, Scope.Scope, scope),
+      runtimeFlags: this.runtime.runtimeFlags,
+      fiberRefs: this.runtime.fiberRefs
+    })
+    const run = Effect.onExit(
+      Effect.suspend(() => this.handler(client.connection)),
+      (exit) => this.finish(client, scope, exit)
+    )
+    const fiber = client.fiber = Runtime.runFork(runtime, run)
+    fiber.addObserver(() => {
+      this.clients.delete(client)
+      this.changed()
+    })
+  }
+
+  /** The handler's scope first, for its finalizers may still write; then the connection. */
+  private finish(
+    client: Client,
+    scope: Scope.CloseableScope,
+    exit: Exit.Exit<unknown, unknown>
+  ): Effect.Effect<void> {
+    const closed = Effect.zipRight(
+      Effect.catchAllCause(Scope.close(scope, exit), (cause) => this.report(client, cause)),
+      client.connection.release
+    )
+    return Exit.isFailure(exit) ? Effect.zipRight(this.report(client, exit.cause), closed) : closed
+  }
+
+  private report(client: Client, cause: Cause.Cause<unknown>): Effect.Effect<void> {
+    return Cause.isInterruptedOnly(cause) || client.dismissed
+      ? Effect.void
+      : this.onError({ phase: "handler", remoteAddress: Option.some(client.connection.remoteAddress), cause })
+  }
+
+  onAcceptError({ error, phase, remoteAddress }: AcceptError): void {
+    Runtime.runFork(
+      this.runtime,
+      this.onError({ phase, remoteAddress: Option.fromNullable(remoteAddress), cause: Cause.fail(error) })
+    )
+  }
+
+  get connections(): Effect.Effect<ReadonlyArray<ConnectionImpl>> {
+    return Effect.sync(() =>
+      Arr.fromIterable(this.clients)
+        .map((client) => client.connection.latest)
+        .filter((connection) => connection.state.closed === undefined)
+    )
+  }
+
+  // ---------------------------------------------------------------------------
+  // life
+  // ---------------------------------------------------------------------------
+
+  private changed(): void {
+    const changes = Array.from(this.changes)
+    this.changes.clear()
+    changes.forEach((resume) => resume())
+  }
+
+  /** Waits until `condition` holds, looking again at each change. */
+  private until(condition: () => boolean): Effect.Effect<void> {
+    return Effect.suspend(() =>
+      condition() ? Exit.void : Effect.zipRight(
+        Effect.async<void>((resume) => {
+          if (condition()) {
+            resume(Exit.void)
+            return
+          }
+          const done = () => resume(Exit.void)
+          this.changes.add(done)
+          return Effect.sync(() => this.changes.delete(done))
+        }),
+        this.until(condition)
+      )
+    )
+  }
+
+  get isServing(): Effect.Effect<boolean> {
+    return Effect.sync(() => this.phase === "serving")
+  }
+
+  get startServing(): Effect.Effect<void, ListenError> {
+    return Effect.suspend(() =>
+      this.phase !== "starting" ? Effect.void : Effect.zipRight(
+        this.listener.start,
+        Effect.sync(() => {
+          if (this.phase === "starting") {
+            this.phase = "serving"
+          }
+        })
+      )
+    )
+  }
+
+  get serveForever(): Effect.Effect<void> {
+    return Effect.zipRight(Effect.orDie(this.startServing), Deferred.await(this.listening))
+  }
+
+  setTls(options: Tls.ServerOptions): Effect.Effect<void, TlsError> {
+    const problem = tlsProblems("setTls: ", options).find((problem) => problem !== undefined)
+    return problem !== undefined
+      ? argument.illegal(problem)
+      : Effect.suspend(() =>
+        this.listener.setTls?.(options) ?? Effect.fail(
+          new TlsError({
+            reason: "InvalidOptions",
+            code: Option.none(),
+            detail: Option.some("setTls is for a server that was started with `tls`")
+          })
+        )
+      )
+  }
+
+  get close(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.phase = "closed"
+      return Effect.zipRight(
+        this.listener.close,
+        Effect.suspend(() => {
+          this.changed()
+          return Effect.asVoid(Deferred.succeed(this.listening, void 0))
+        })
+      )
+    })
+  }
+
+  get awaitClosed(): Effect.Effect<void> {
+    return Effect.zipRight(Deferred.await(this.listening), this.until(() => this.clients.size === 0))
+  }
+
+  private endAll(end: (connection: ConnectionImpl) => Effect.Effect<void>): Effect.Effect<void> {
+    return Effect.suspend(() =>
+      Effect.forEach(Array.from(this.clients), (client) => {
+        client.dismissed = true
+        return end(client.connection)
+      }, { concurrency: "unbounded", discard: true })
+    )
+  }
+
+  get closeClients(): Effect.Effect<void> {
+    return this.endAll((connection) => connection.release)
+  }
+
+  get abortClients(): Effect.Effect<void> {
+    return this.endAll((connection) => connection.releaseNow)
+  }
+
+  shutdown(
+    options?: { readonly gracePeriod?: Duration.DurationInput | undefined } | undefined
+  ): Effect.Effect<Api.ShutdownReport> {
+    const problem = argument.duration("gracePeriod", options?.gracePeriod)
+    return problem !== undefined ? argument.illegal(problem) : Effect.suspend(() => {
+      // In a fiber of its own, so that whoever asked may give up and the shutdown still ends.
+      this.shutdownFiber ??= Runtime.runFork(
+        this.runtime,
+        this.drain(Duration.decode(options?.gracePeriod ?? this.options.gracePeriod ?? defaultGracePeriod))
+      )
+      return Fiber.join(this.shutdownFiber)
+    })
+  }
+
+  private drain(gracePeriod: Duration.Duration): Effect.Effect<Api.ShutdownReport> {
+    return Effect.gen(this, function*() {
+      yield* this.close
+      const serving = Array.from(this.clients)
+      yield* Effect.timeoutOption(this.until(() => this.clients.size === 0), gracePeriod)
+      const rest = Array.from(this.clients)
+      const ends = yield* Effect.forEach(rest, (client) => this.dismiss(client), { concurrency: "unbounded" })
+      return {
+        finished: serving.length - rest.length,
+        closed: rest.length,
+        interrupted: ends.filter((end) => end.interrupted).length,
+        aborted: ends.filter((end) => end.aborted).length
+      }
+    }).pipe(
+      Effect.timed,
+      Effect.map(([elapsed, counts]) => ({ ...counts, elapsed }))
+    )
+  }
+
+  /** Ends one connection and its handler: in order, then by interruption, then without it. */
+  private dismiss(client: Client): Effect.Effect<{ readonly interrupted: boolean; readonly aborted: boolean }> {
+    return Effect.gen(this, function*() {
+      client.dismissed = true
+      yield* client.connection.release
+      // Its last read has failed by now; let the handler see to it.
+      yield* Effect.yieldNow()
+      const interrupted = this.clients.has(client)
+      if (interrupted && client.fiber !== undefined) {
+        yield* Fiber.interruptFork(client.fiber)
+        yield* Effect.timeoutOption(Fiber.await(client.fiber), interruptPatience)
+      }
+      return { interrupted, aborted: client.connection.latest.state.closed?.by === "Aborted" }
+    })
+  }
+
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+}
+
+const logError = ({ cause, phase, remoteAddress }: Api.ServerError): Effect.Effect<void> =>
+  Effect.annotateLogs(
+    Effect.logError(`${phase === "handler" ? "connection handler" : phase} failed`, cause),
+    "network.peer.address",
+    Option.match(remoteAddress, { onNone: () => "unknown", onSome: Address.format })
+  )
+
+/** @internal */
+export const make = <E, R>(
+  listen: (acceptor: Acceptor) => Effect.Effect<Listener, ListenError>,
+  options: Api.Options & { readonly startServing?: boolean | undefined },
+  handler: Api.Handler<E, R>
+): Effect.Effect<Api.Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>> =>
+  checked([], listen, options, handler)
+
+/** @internal */
+export const checked = <E, R>(
+  problems: ReadonlyArray<argument.Problem>,
+  listen: (acceptor: Acceptor) => Effect.Effect<Listener, ListenError>,
+  options: Api.Options & { readonly startServing?: boolean | undefined },
+  handler: Api.Handler<E, R>
+): Effect.Effect<Api.Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>> => {
+  const problem = [
+    ...problems,
+    ...optionProblems(options),
+    argument.duration("gracePeriod", options.gracePeriod)
+  ].find((problem) => problem !== undefined)
+  return problem !== undefined ?
+    argument.illegal(problem) :
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const scope = yield* Effect.scope
+        const clock = yield* Effect.clock
+        // Nothing interrupts this fiber here; handlers are to be interruptible all the same.
+        const runtime = Runtime.enableRuntimeFlag(
+          yield* Effect.runtime<Exclude<R, Scope.Scope>>(),
+          RuntimeFlags.Interruption
+        )
+        const server = new ServerImpl(runtime, options, handler, clock)
+        const listener = yield* restore(listen({
+          onTransport: (transport) => server.onTransport(transport),
+          onError: (error) => server.onAcceptError(error)
+        }))
+        server.attach(listener)
+        yield* Scope.addFinalizer(scope, server.shutdown())
+        if (options.startServing !== false) {
+          yield* Effect.onError(server.startServing, () => server.close)
+        }
+        return server
+      })
+    )
+}
