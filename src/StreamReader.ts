@@ -207,7 +207,7 @@ export interface StreamReader<out E = ConnectionError> {
    */
   peek(n: number): Effect.Effect<Uint8Array, E>
 
-  /** Puts bytes back to the front of the buffer; they must not be changed afterwards. */
+  /** Puts a copy of bytes back to the front of the buffer. */
   unread(bytes: Uint8Array): Effect.Effect<void>
 
   /**

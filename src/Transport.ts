@@ -6,7 +6,8 @@
  *
  * ## The life of a transport
  *
- * `start` is called once. From then on the transport calls its receiver, never before `start` has returned:
+ * `start` is called once. From then on the transport calls its receiver, but never from within one of its own methods,
+ * except that `write` may call `onDrain`:
  *
  * 1. `onData` any number of times, with a chunk that is not empty and that the transport will never change again;
  * 2. `onEnd` at most once, when the peer has ended its side in order. No `onData` follows. Writing goes on;

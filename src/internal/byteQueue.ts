@@ -31,9 +31,10 @@ export class ByteQueue {
   /** How much of the first chunk has been taken. */
   private offset = 0
 
-  /** The buffer behind the last chunk, where it is one that small chunks are gathered in, and how full it is. */
+  /** What small chunks are gathered in, how full it is, and where in it the last chunk begins, or -1 if that is another. */
   private gather: Bytes | undefined = undefined
   private gathered = 0
+  private run = -1
 
   /** Puts a chunk at the end. */
   push(chunk: Bytes): void {
@@ -46,7 +47,7 @@ export class ByteQueue {
       this.pushSmall(chunk)
       return
     }
-    this.gather = undefined
+    this.run = -1
     this.chunks.push(chunk)
     if (this.chunks.length - this.head === 1) {
       this.setFirst(chunk)
@@ -57,16 +58,20 @@ export class ByteQueue {
     const size = chunk.length
     if (this.gather === undefined || this.gathered + size > gatherSize) {
       this.gather = new Uint8Array(gatherSize)
-      this.gather.set(chunk)
-      this.gathered = size
-      this.chunks.push(new Uint8Array(this.gather.buffer, 0, size))
+      this.gathered = 0
+      this.run = -1
+    }
+    const start = this.gathered
+    this.gather.set(chunk, start)
+    this.gathered += size
+    if (this.run < 0) {
+      this.run = start
+      this.chunks.push(this.gather.subarray(start, this.gathered))
       return
     }
-    this.gather.set(chunk, this.gathered)
-    this.gathered += size
     const last = this.chunks.length - 1
     // Views that were handed out see what is before their own end, and that never changes.
-    const longer = new Uint8Array(this.gather.buffer, 0, this.gathered)
+    const longer = this.gather.subarray(this.run, this.gathered)
     this.chunks[last] = longer
     if (last === this.head) {
       this.first = longer
@@ -82,7 +87,7 @@ export class ByteQueue {
     this.position -= chunk.length
     if (this.chunks.length > this.head && this.offset > 0) {
       this.chunks[this.head] = this.first.subarray(this.offset)
-      this.gather = undefined
+      this.run = -1
     }
     if (this.head > 0) {
       this.chunks[--this.head] = chunk
@@ -113,6 +118,7 @@ export class ByteQueue {
     this.chunks.length = 0
     this.head = 0
     this.gather = undefined
+    this.run = -1
     this.setFirst(emptyBytes)
   }
 

@@ -43,7 +43,10 @@ const failed = new Failed()
 /** What a read gives: a result, why there is none, or `undefined`: not yet. */
 export type Outcome<A> = A | ReadFault | undefined
 
-/** Where bytes come from, as far as the buffer needs to know. Both are only hints, and may be repeated. */
+/**
+ * Where bytes come from, as far as the buffer needs to know. Both are only hints, and may be repeated. Neither delivers
+ * anything before it returns.
+ */
 export interface Source {
   readonly pause: () => void
   readonly resume: () => void
@@ -140,8 +143,9 @@ export class InputBuffer<F> {
     this.consumed()
   }
 
+  /** The bytes are copied: they may lie in a buffer that its owner uses again, as that of `readInto`. */
   unread(bytes: Bytes): void {
-    this.queue.unshift(bytes)
+    this.queue.unshift(new Uint8Array(bytes))
     this.searched = undefined
     this.consumer.onArrival()
   }
@@ -154,10 +158,15 @@ export class InputBuffer<F> {
     return n > 0 ? this.take(n) : this.end === "eof" ? emptyBytes : this.ended()
   }
 
-  /** How much a read of up to `max` bytes takes: the first chunk, or several that are short. */
+  /** How much a read of up to `max` bytes takes: the first chunk, or several that are short. A long one is never cut. */
   private readable(max: number): number {
-    const rest = this.queue.firstChunk.length - this.queue.firstOffset
-    const n = rest >= wholeChunk ? rest : Math.min(this.queue.length, joinedChunk)
+    let n = this.queue.firstChunk.length - this.queue.firstOffset
+    if (n < wholeChunk && n < max && n < this.queue.length) {
+      const cursor = this.queue.cursorAt(0)
+      while (n < max && cursor.next() && cursor.chunk.length < wholeChunk && n + cursor.chunk.length <= joinedChunk) {
+        n += cursor.chunk.length
+      }
+    }
     return n < max ? n : max
   }
 
@@ -177,7 +186,7 @@ export class InputBuffer<F> {
   readAll(maxBytes: number): Outcome<Bytes> {
     const length = this.queue.length
     if (length > maxBytes) {
-      return new Overrun(length, maxBytes, false)
+      return new Overrun(maxBytes, maxBytes, false)
     }
     return this.end === "eof" ? this.takeRest() : this.ended()
   }

@@ -163,9 +163,10 @@ export const separator = (input: SeparatorInput): Separator => {
   let found = known.get(input)
   if (found === undefined) {
     found = input === "\n" ? lineFeed : new Separator([encodeUtf8(input)])
-    if (known.size < knownLimit) {
-      known.set(input, found)
+    if (known.size === knownLimit) {
+      known.delete(known.keys().next().value!)
     }
+    known.set(input, found)
   }
   return found
 }

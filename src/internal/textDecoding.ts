@@ -18,14 +18,17 @@ import { lineFeed, Separator } from "./separator.js"
 
 // Text is mostly ASCII, and Node decodes that at the speed of a copy, but not in a TextDecoder. Looked up rather than
 // imported, as in bytes.ts.
+interface NodeBuffer {
+  readonly isAscii: (bytes: Bytes) => boolean
+}
 interface NodeGlobals {
   readonly Buffer?: {
     readonly prototype: { readonly latin1Slice: (this: Bytes, start: number, end: number) => string }
   }
-  readonly process?: { readonly getBuiltinModule?: (name: string) => { readonly isAscii: (bytes: Bytes) => boolean } }
+  readonly process?: { readonly getBuiltinModule?: (name: string) => NodeBuffer | undefined }
 }
 const { Buffer, process } = globalThis as NodeGlobals
-const isAscii = process?.getBuiltinModule?.("node:buffer").isAscii
+const isAscii = process?.getBuiltinModule?.("node:buffer")?.isAscii
 const latin1Slice = Buffer?.prototype.latin1Slice
 
 const keepMark = { ignoreBOM: true }
@@ -43,6 +46,10 @@ export const encodingProblem = (label: string): string | undefined => {
 
 /** A line feed in UTF-16. The queue must begin where a line does. */
 class LineFeed16 extends Separator {
+  constructor(readonly littleEndian: boolean) {
+    super([Uint8Array.from(littleEndian ? [10, 0] : [0, 10])])
+  }
+
   override find(queue: ByteQueue, from: number): number {
     let end = super.find(queue, from)
     while (end >= 0 && end % 2 === 0) {
@@ -51,9 +58,6 @@ class LineFeed16 extends Separator {
     return end
   }
 }
-
-const lineFeed16LE = new LineFeed16([new Uint8Array([10, 0])])
-const lineFeed16BE = new LineFeed16([new Uint8Array([0, 10])])
 
 /** One sequence of lines has one. */
 export class TextDecoding {
@@ -72,8 +76,8 @@ export class TextDecoding {
   constructor(label: string) {
     this.decoder = new TextDecoder(label, keepMark)
     const encoding = this.decoder.encoding
-    this.lineFeed = encoding === "utf-16le" ? lineFeed16LE : encoding === "utf-16be" ? lineFeed16BE : lineFeed
-    this.width = this.lineFeed === lineFeed ? 1 : 2
+    this.lineFeed = encoding.startsWith("utf-16") ? new LineFeed16(encoding === "utf-16le") : lineFeed
+    this.width = this.lineFeed instanceof LineFeed16 ? 2 : 1
     this.utf8 = encoding === "utf-8"
     this.marked = this.utf8 || this.width === 2
     this.stateful = encoding === "iso-2022-jp"
@@ -81,11 +85,12 @@ export class TextDecoding {
 
   /** Whether a carriage return begins at `index` of the queue. */
   isCarriageReturn(queue: ByteQueue, index: number): boolean {
-    return this.width === 1
-      ? queue.byteAt(index) === 13
-      : this.lineFeed === lineFeed16LE
-      ? queue.byteAt(index) === 13 && queue.byteAt(index + 1) === 0
-      : queue.byteAt(index) === 0 && queue.byteAt(index + 1) === 13
+    if (!(this.lineFeed instanceof LineFeed16)) {
+      return queue.byteAt(index) === 13
+    }
+    const low = this.lineFeed.littleEndian ? index : index + 1
+    const high = this.lineFeed.littleEndian ? index + 1 : index
+    return queue.byteAt(low) === 13 && queue.byteAt(high) === 0
   }
 
   /** Decodes whole lines. What else is behind them comes out damaged. */
