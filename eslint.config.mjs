@@ -4,10 +4,24 @@ import { builtinModules } from "node:module"
 import tseslint from "typescript-eslint"
 
 // The byte machine: plain, synchronous TypeScript, tested by itself. A file that joins it is named here.
-const byteMachine = ["bytes", "byteQueue", "separator", "inputBuffer", "lineSplitter", "outputGate", "errno"]
+const byteMachine = [
+  "bytes",
+  "byteQueue",
+  "separator",
+  "inputBuffer",
+  "textDecoding",
+  "lineSplitter",
+  "outputGate",
+  "handover",
+  "connectionState",
+  "errno",
+  "ipAddress",
+  "tlsRecords"
+]
 
 const nodeModules = {
   regex: `^(node:.*|(${builtinModules.filter((name) => !name.startsWith("_")).join("|")})(/.*)?)$`,
+  allowTypeImports: true,
   message: "Only src/NodeNetwork.ts and src/internal/node/ know Node's modules."
 }
 

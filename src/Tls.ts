@@ -90,8 +90,9 @@ export interface ClientOptions extends CommonOptions {
  * @since 0.1.0
  * @category options
  */
-export interface NamedContext extends
-  Pick<CommonOptions, "ca" | "certificate" | "key" | "passphrase" | "minVersion" | "maxVersion" | "secureContext">
+export interface NamedContext
+  extends
+    Pick<CommonOptions, "ca" | "certificate" | "key" | "passphrase" | "minVersion" | "maxVersion" | "secureContext">
 {}
 
 /**

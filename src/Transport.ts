@@ -103,7 +103,7 @@ export interface Transport {
  * @category options
  */
 export interface TcpDialOptions extends SocketOptions {
-  /** A name or a numeric address, without brackets. */
+  /** A name or a numeric address. */
   readonly host: string
   readonly port: number
   /** Only addresses of this family. Any by default. */

@@ -1,5 +1,6 @@
 /**
- * Timers and fibers for code that runs in callbacks, all owned by one effect: none outlives `close`.
+ * What code that runs in callbacks needs of Effect: a way to be waited for, timers, and fibers; all owned by one effect,
+ * so that none outlives it.
  *
  * A timer goes by the fiber's `Clock`, so that a test's virtual time moves it. The clock that every program has by
  * default sleeps by way of `setTimeout`, and there the timer is one, without the fiber around it.
@@ -19,12 +20,14 @@ const liveClock = Context.get(DefaultServices.liveServices, Clock.Clock)
 // What setTimeout can hold. A longer wait is one without end, as Effect's own clock has it.
 const longestTimeout = 2 ** 31 - 1
 
+const nothing = () => {}
+
 /**
  * `Effect.async` for what must not leak: what `register` begins is ended by the effect that it returns, whenever the
  * outcome is not a success that the caller gets.
  *
- * `Effect.async` registers its canceller one step after it has registered. An interruption that comes in between (from
- * what `register` itself calls, or because the scheduler let another fiber run after just that step) finds none.
+ * `Effect.async` puts its canceller in place one step after it has registered. An interruption that comes in between
+ * (from what `register` itself calls, or because the scheduler let another fiber run after just that step) finds none.
  *
  * @internal
  */
@@ -49,16 +52,22 @@ export const asyncOwned = <A, E>(
 
 /** @internal */
 export class Background {
-  readonly clock: Clock.Clock
   closed = false
   private readonly parent: Fiber.RuntimeFiber<unknown, unknown>
-  private readonly timers = new Set<ReturnType<typeof setTimeout>>()
-  private readonly fibers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  // Made when they are needed: the common case needs none of them.
+  private timers: Set<ReturnType<typeof setTimeout>> | undefined
+  private fibers: Set<Fiber.RuntimeFiber<unknown, unknown>> | undefined
   private parentRuntime: Runtime.Runtime<never> | undefined
 
   constructor(parent: Fiber.RuntimeFiber<unknown, unknown>) {
     this.parent = parent
-    this.clock = Context.get(parent.currentDefaultServices, Clock.Clock)
+    this.timers = undefined
+    this.fibers = undefined
+    this.parentRuntime = undefined
+  }
+
+  get clock(): Clock.Clock {
+    return Context.get(this.parent.currentDefaultServices, Clock.Clock)
   }
 
   /** What the parent runs with, and interruptible whatever the parent is. */
@@ -70,12 +79,13 @@ export class Background {
     })
   }
 
-  /** `onExit` is not called for a fiber that `close` ended. */
+  /** `onExit` is not called for a fiber that `closeWith` ended. */
   fork<A, E>(effect: Effect.Effect<A, E>, onExit: (exit: Exit.Exit<A, E>) => void): Fiber.RuntimeFiber<A, E> {
+    const fibers = this.fibers ??= new Set()
     const fiber = Runtime.runFork(this.runtime, effect)
-    this.fibers.add(fiber)
+    fibers.add(fiber)
     fiber.addObserver((exit) => {
-      this.fibers.delete(fiber)
+      fibers.delete(fiber)
       if (!this.closed) {
         onExit(exit)
       }
@@ -86,19 +96,20 @@ export class Background {
   /** Runs the task later, unless what is returned is called before. */
   schedule(millis: number, task: () => void): () => void {
     if (this.closed) {
-      return () => {}
+      return nothing
     }
     if (this.clock === liveClock) {
       if (millis > longestTimeout) {
-        return () => {}
+        return nothing
       }
+      const timers = this.timers ??= new Set()
       const timer = setTimeout(() => {
-        this.timers.delete(timer)
+        timers.delete(timer)
         task()
       }, millis)
-      this.timers.add(timer)
+      timers.add(timer)
       return () => {
-        this.timers.delete(timer)
+        timers.delete(timer)
         clearTimeout(timer)
       }
     }
@@ -117,8 +128,8 @@ export class Background {
   /** Stops the timers at once; what is returned interrupts the fibers, waits for their end, and succeeds or fails. */
   closeWith<A, E>(exit: Exit.Exit<A, E>): Effect.Effect<A, E> {
     this.closed = true
-    this.timers.forEach(clearTimeout)
-    return this.fibers.size === 0
+    this.timers?.forEach(clearTimeout)
+    return this.fibers === undefined || this.fibers.size === 0
       ? exit
       : Effect.uninterruptible(Effect.zipRight(Fiber.interruptAll(Array.from(this.fibers)), exit))
   }

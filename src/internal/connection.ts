@@ -250,7 +250,9 @@ export class ConnectionImpl implements Api.Connection {
 
   private closeReason(closed: Closed): Api.CloseReason {
     return closed.by === "Failed"
-      ? CloseReason.Failed({ error: closed.failure.tls ?? connectionError(closed.failure, "close", this.remoteAddress) })
+      ? CloseReason.Failed({
+        error: closed.failure.tls ?? connectionError(closed.failure, "close", this.remoteAddress)
+      })
       : CloseReason[closed.by]()
   }
 

@@ -21,12 +21,9 @@ import * as Tracer from "effect/Tracer"
 import * as Address from "../Address.js"
 import type { ResolveError } from "../Resolver.js"
 import type { Background } from "./background.js"
-import type { AttemptFailure } from "./dial.js"
+import type { Outcome } from "./dialRace.js"
 
 const nativeTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
-
-/** How an attempt ended: connected, given up (`undefined`), or failed. */
-type Outcome = "connected" | "given up" | AttemptFailure
 
 /** @internal */
 export interface DialObserver {

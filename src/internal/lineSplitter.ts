@@ -1,23 +1,23 @@
 /**
  * The lines of an `InputBuffer`, as bytes or as text.
  *
- * Theory of operation. One loop finds complete lines and hands each to a function, once the line has been taken out of
+ * Theory of operation. One loop finds complete lines and hands them to a function, each when it has been taken out of
  * the buffer and nothing behind it has. The three ways to pull are three such functions: one that stops at once (`next`),
- * one that collects (`batch`), and the user's own (`forEach`). Where the loop finds no complete line, `last` looks at the
- * limit and then at the end, in this order, so that neither depends on how the bytes were cut into chunks.
+ * one that collects (`batch`), and the user's own (`forEach`). When there is no complete line, `last` looks at the limit
+ * first and at the end next, so that no outcome depends on how the bytes were cut into chunks.
  *
- * Most lines lie amid others in one chunk, and go the short way, a *run*: the search begins at the place where the line
- * before it ended. For text, a run is decoded at once and cut as a string, with an eye on where in the chunk each line
- * ends. It is kept while the function stops after each line, and forgotten when anyone else has touched the buffer. To
- * decode little in vain, a run is at most as long as what was read since that last happened.
+ * Most lines lie in one chunk with others. They are a run, in which the search begins where the line before ended. The
+ * text of a run is decoded at once and cut as a string, while a second mark moves along in the chunk. A run is kept when
+ * the function stops, for the next pull, and given up if someone else has read in between. Lest much be decoded in vain,
+ * it is no longer than what was read since that last happened. A line that is kept keeps the text of its run in memory.
  *
- * A line that spans chunks is joined and decoded alone. Alone goes the first one too, which may have a byte order mark,
- * and everything in an encoding with a state.
+ * A line that spans chunks is joined and decoded alone, and so is the first, which may have a byte order mark, and each
+ * in an encoding with a state.
  *
- * A line over the limit is a fault that leaves it in the buffer, or is treated as if it had not been there ("skip"), or
- * had ended at the limit ("truncate"). It's the line so treated that may be without a terminator at the end: one that
- * was skipped never is. What is left of a truncated one waits in `head` for its terminator: were it handed out before,
- * what a function that stops leaves behind would depend on the chunks.
+ * A line over the limit is a fault, and stays in the buffer; or it counts as one that ended at the limit ("truncate"),
+ * or that wasn't there ("skip"). Where the source ends amid such a line, `lastLine` is applied to what it counts as. Its
+ * rest goes as it comes, but its beginning is handed out when its terminator is there: were it sooner, what a function
+ * that stops there leaves in the buffer would depend on the chunks.
  */
 import { type ByteQueue } from "./byteQueue.js"
 import { type Bytes, emptyBytes, indexOfByte } from "./bytes.js"
@@ -48,19 +48,19 @@ export type Pulled<A> = A | ReadFault | typeof endOfLines | undefined
 /** Takes a line, and says with anything but `undefined` that it wants no more. */
 export type OnLine<A, X> = (line: A) => X | undefined
 
-/** About as many bytes as are taken out of the buffer for one batch. */
+/** Bytes that are taken for a batch, give or take a run. */
 const batchBytes = 65_536
-/** The length of a run, in bytes. Decoding more at once takes longer for each. */
+/** Bytes of a run. Strings much longer than that are slower to make. */
 const shortestRun = 1024
 const longestRun = 65_536
 
-/** A line that is too long: its beginning, where that is wanted, as bytes and as what it is handed out as. */
-interface Head<A> {
+/** What is to be handed out in place of a line without a terminator, if anything is, and the bytes it came from. */
+interface Partial<A> {
   readonly bytes: Bytes
   readonly line: A | undefined
 }
 
-const nothing: Head<never> = { bytes: emptyBytes, line: undefined }
+const nothing: Partial<never> = { bytes: emptyBytes, line: undefined }
 
 const itself = <A>(line: A): A => line
 
@@ -70,14 +70,14 @@ export abstract class LineSplitter<A> {
   private readonly onOverrun: "fail" | "skip" | "truncate"
   private readonly lastLine: "emit" | "drop" | "fail"
 
-  /** The line of which the rest is to be dropped, through its terminator. */
-  private head: Head<A> | undefined = undefined
+  /** Of a line that is too long, of which the rest is to be dropped through its terminator. */
+  private head: Partial<A> | undefined = undefined
 
   constructor(
     protected readonly buffer: InputBuffer<unknown>,
     options: LineOptions,
     private readonly separator: Separator,
-    /** Bytes of the separator. Each line has a multiple of them. */
+    /** Bytes of a line feed, by which alone a line may be cut. */
     protected readonly width: 1 | 2
   ) {
     this.queue = buffer.queue
@@ -91,23 +91,25 @@ export abstract class LineSplitter<A> {
     return this.forEach<A>(itself)
   }
 
-  /** The complete lines that have arrived, or enough of them; at least one. */
+  /** The complete lines that have arrived, at least one; where they are many, some 64 KiB of them. */
   batch(): Pulled<ReadonlyArray<A>> {
+    const { queue } = this
     const lines: Array<A> = []
-    const enough = this.queue.position + batchBytes
-    const stopped = this.complete((line) => {
+    const collect = (line: A): undefined => {
       lines.push(line)
-      return undefined
-    }, enough)
+    }
+    let enough: number
+    let overrun: Overrun | undefined
+    do {
+      enough = queue.position + batchBytes
+      overrun = this.complete(collect, enough)
+      // All of that may have been skipped.
+    } while (lines.length === 0 && overrun === undefined && queue.position >= enough)
     if (lines.length > 0) {
-      // An overrun behind them is met again by the next pull.
+      // The next pull meets the overrun again.
       return lines
     }
-    return stopped !== undefined
-      ? stopped
-      : this.queue.position >= enough
-      ? this.batch()
-      : this.last((line) => [line])
+    return overrun ?? this.last((line) => [line])
   }
 
   /**
@@ -119,7 +121,7 @@ export abstract class LineSplitter<A> {
     return stopped !== undefined ? stopped : this.last(f)
   }
 
-  /** The lines that have their terminator, as far as they begin before the position `enough`, or a run further. */
+  /** The lines that have their terminator. After the position `enough`, no run is begun any more. */
   private complete<X>(f: OnLine<A, X>, enough: number): X | Overrun | undefined {
     do {
       const stopped = this.run(f)
@@ -152,11 +154,12 @@ export abstract class LineSplitter<A> {
     return before > this.maxLength ? this.overlong(before, size) : this.lineOf(this.buffer.take(size))
   }
 
-  /** The first `size` bytes, which are a line with `before` bytes before its terminator, more than the limit. */
+  /** The first `size` bytes, which are a line with `before` bytes before its terminator, and that is too many. */
   protected overlong(before: number, size: number): A | Overrun | undefined {
     return this.overrun(before, true) ?? this.dropThrough(size - this.head!.bytes.length)
   }
 
+  /** The first line has `before` bytes before its terminator, or none that is there, and that is too many. */
   private overrun(before: number, found: boolean): Overrun | undefined {
     if (this.onOverrun === "fail") {
       return new Overrun(before, this.maxLength, found)
@@ -170,14 +173,15 @@ export abstract class LineSplitter<A> {
     return undefined
   }
 
+  /** The first `size` bytes, which are the rest of `head`. */
   private dropThrough(size: number): A | undefined {
-    this.drop(size)
+    this.discard(size)
     const line = this.head!.line
     this.head = undefined
     return line
   }
 
-  /** What is left when no terminator is there. */
+  /** What there is without a terminator. */
   private last<X>(f: OnLine<A, X>): Pulled<X> {
     const { buffer, queue } = this
     const eof = buffer.end === "eof"
@@ -189,7 +193,7 @@ export abstract class LineSplitter<A> {
       }
     }
     if (this.head !== undefined) {
-      this.drop(eof ? queue.length : this.wholeUnits())
+      this.discard(eof ? queue.length : this.wholeUnits())
     }
     if (!eof) {
       return buffer.ended()
@@ -210,7 +214,7 @@ export abstract class LineSplitter<A> {
     return this.queue.length - this.queue.length % this.width
   }
 
-  private rest(): Head<A> {
+  private rest(): Partial<A> {
     const bytes = this.buffer.takeRest()
     return bytes.length === 0 ? nothing : { bytes, line: this.restOf(bytes) }
   }
@@ -219,7 +223,7 @@ export abstract class LineSplitter<A> {
   protected abstract run<X>(f: OnLine<A, X>): X | Overrun | undefined
   /** Starts a run with the line that ends at index `end` of the queue, or doesn't. */
   protected abstract startRun(end: number): boolean
-  /** How many of the first `size` bytes can't belong to a terminator that ends them, or comes next. */
+  /** How many of the first `size` bytes can't be part of a terminator of which a line feed comes next. */
   protected abstract content(size: number): number
   /** A line, from all its bytes. */
   protected abstract lineOf(bytes: Bytes): A
@@ -228,12 +232,12 @@ export abstract class LineSplitter<A> {
   /** A last line without a terminator. */
   protected abstract restOf(bytes: Bytes): A | undefined
   /** Drops the first `n` bytes. */
-  protected abstract drop(n: number): void
+  protected abstract discard(n: number): void
 }
 
 /** Lines as bytes, each with the `\n` that ends it, but for a truncated one. */
 export class ByteLines extends LineSplitter<Bytes> {
-  /** The first chunk may have a whole line. */
+  /** Lines are looked for in the first chunk first. */
   private running = false
 
   constructor(buffer: InputBuffer<unknown>, options: LineOptions = {}) {
@@ -266,7 +270,7 @@ export class ByteLines extends LineSplitter<Bytes> {
     return undefined
   }
 
-  /** With the line behind this one. */
+  /** With the line after this one, of which the end is known already. */
   protected startRun(): boolean {
     this.running = true
     return false
@@ -288,7 +292,7 @@ export class ByteLines extends LineSplitter<Bytes> {
     return bytes
   }
 
-  protected drop(n: number): void {
+  protected discard(n: number): void {
     this.buffer.drop(n)
   }
 }
@@ -301,12 +305,12 @@ export class TextLines extends LineSplitter<string> {
   /** No one else has read since. */
   private undisturbed: number
 
-  // The run: its text and where the next line begins in it, the chunk and where the next line begins in that, and
-  // whether a place in the one can be told from a place in the other.
+  // The run: its text, the chunk it is from, and where the next line begins in either.
   private text = ""
   private at = 0
   private chunk: Bytes = emptyBytes
   private offset = 0
+  /** A unit of the text is always `width` bytes of the chunk. */
   private aligned = false
 
   constructor(buffer: InputBuffer<unknown>, options: TextLineOptions = {}) {
@@ -396,7 +400,7 @@ export class TextLines extends LineSplitter<string> {
       : text
   }
 
-  protected drop(n: number): void {
+  protected discard(n: number): void {
     if (this.decoding.stateful) {
       this.decoding.skip(this.buffer.take(n))
     } else {

@@ -49,7 +49,7 @@ export const make = (backend: Backend): Api.Service => ({
         ...(typeof options.tls === "object" ? tlsProblems("tls: ", options.tls) : []),
         ...socketProblems(options)
       ],
-      () => backend.connect(options)
+      () => backend.connect({ ...options, host: unbracketed(options.host) })
     ),
 
   openUnixConnection: (path, options = {}) =>
@@ -101,6 +101,10 @@ export const make = (backend: Backend): Api.Service => ({
       handler
     )
 })
+
+/** `URL.hostname` writes IPv6 addresses in brackets. */
+const unbracketed = (host: string): string =>
+  host.startsWith("[") && host.endsWith("]") && host.includes(":") ? host.slice(1, -1) : host
 
 /** What a backend connects is in the scope's hands before anything can interrupt. */
 const open = <E>(

@@ -26,7 +26,10 @@ import { type Consumer, type InputBuffer, type Outcome, ReadFault } from "./inpu
 
 const handOver = 64
 const breath = 4096
-/** How many operations of the run loop lie between taking bytes and the fiber going on with them, with room to spare. */
+/**
+ * How many operations of the run loop lie between taking bytes and the fiber going on with them, with room to spare: also
+ * the end of a generator that returns what it read is one.
+ */
 const margin = 8
 
 type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
@@ -46,6 +49,8 @@ export class WaitingPlace implements Consumer {
   served = 0
   /** Set while a stream of lines has taken the reader over, and for good if it was stopped before its end. */
   takenOver = false
+  /** How many operations a fiber may have behind it and still have the margin before it; of the last one that was asked. */
+  private budget = 0
 
   constructor(readonly input: InputBuffer<any>, readonly onFault: OnFault<any>) {
     input.consumer = this
@@ -66,23 +71,31 @@ export class WaitingPlace implements Consumer {
   }
 
   begin<A, E>(operation: ReadOperation<A, E>): Effect.Effect<A, E> {
+    if (++this.served >= breath) {
+      this.served = 0
+      return Effect.flatMap(breathe, () => this.attempt(operation) ?? this.wait(operation))
+    }
+    const fiber = currentFiber()
+    this.budget = fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield) - margin
+    if (fiber.currentOpCount > this.budget) {
+      return Effect.flatMap(Effect.yieldNow(), () => this.attempt(operation) ?? this.wait(operation))
+    }
+    return this.attempt(operation) ?? this.wait(operation)
+  }
+
+  /** Whether a read may be served within its generator, without the run loop. */
+  mayServe(operation: ReadOperation<any, any>): boolean {
+    return (++this.served & (handOver - 1)) !== 0 && currentFiber().currentOpCount <= this.budget &&
+      (!this.takenOver || operation.readsAhead)
+  }
+
+  /** Tries a read that has not waited yet. `undefined`: it has to. */
+  private attempt<A, E>(operation: ReadOperation<A, E>): Effect.Effect<A, E> | undefined {
     if (this.takenOver && !operation.readsAhead) {
       return Effect.die(new ReadAheadError({ operation: operation.name }))
     }
-    if (++this.served >= breath) {
-      this.served = 0
-      return Effect.flatMap(breathe, () => this.attempt(operation))
-    }
-    const fiber = currentFiber()
-    if (fiber.currentOpCount + margin > fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield)) {
-      return Effect.flatMap(Effect.yieldNow(), () => this.attempt(operation))
-    }
-    return this.attempt(operation)
-  }
-
-  private attempt<A, E>(operation: ReadOperation<A, E>): Effect.Effect<A, E> {
     const outcome = operation.attempt()
-    return outcome === undefined ? this.wait(operation) : this.settle(operation, outcome)
+    return outcome === undefined ? undefined : this.settle(operation, outcome)
   }
 
   private settle<A, E>(operation: ReadOperation<A, E>, outcome: A | ReadFault): Exit.Exit<A, E> {
@@ -111,18 +124,18 @@ export class WaitingPlace implements Consumer {
 
   /**
    * The place is taken. Its holder may have been interrupted without having said so; then it is free. An interruption on
-   * its way is let arrive first. A holder that was interrupted where it can't be, and so waits on, shows itself when
-   * woken, by taking the place again.
+   * its way, which may have to pass from fiber to fiber, is let arrive first. A holder that was interrupted where it can't
+   * be, and so waits on, shows itself when woken, by taking the place again.
    */
   private contend<A, E>(
     operation: ReadOperation<A, E>,
     holder: Waiter<unknown, unknown>,
     woken: boolean
   ): Effect.Effect<A, E> {
-    return Effect.flatMap(Effect.yieldNow(), () => {
-      const outcome = operation.attempt()
-      if (outcome !== undefined) {
-        return this.settle(operation, outcome)
+    return Effect.flatMap(breathe, () => {
+      const settled = this.attempt(operation)
+      if (settled !== undefined) {
+        return settled
       }
       const current = this.holder
       if (current === undefined) {
@@ -213,7 +226,7 @@ export abstract class ReadOperation<A, E> extends Effectable.Class<A, E> {
 
   override [Symbol.iterator](): Effect.EffectGenerator<Effect.Effect<A, E>> {
     const place = this.place
-    if ((++place.served & (handOver - 1)) !== 0 && (!place.takenOver || this.readsAhead)) {
+    if (place.mayServe(this)) {
       const outcome = this.attempt()
       if (outcome !== undefined) {
         if (!(outcome instanceof ReadFault)) {

@@ -5,6 +5,7 @@
  * complete lines that have arrived. They have then left the buffer, whatever becomes of the stream: it holds the reader
  * for itself, and gives it back only where it came to its own end.
  */
+import * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
@@ -91,33 +92,39 @@ const readingAhead = <A>(place: WaitingPlace, name: string, splitter: LineSplitt
   // The first pull is a read like any other, and dies where another stream has the reader.
   const first = new Pull<ReadonlyArray<A>, any>(place, name, () => splitter.batch(), false)
   const next = new Pull<ReadonlyArray<A>, any>(place, name, () => splitter.batch(), true)
+  // The stream came to an end of its own, in order or not, so that everything it took has been emitted.
   let ended = false
-  const take = (batch: ReadonlyArray<A> | typeof endOfLines): Output<A, any> => {
+  const end = Effect.sync(() => {
+    ended = true
+  })
+  const emit = (batch: ReadonlyArray<A> | typeof endOfLines): Output<A, any> => {
     if (batch === endOfLines) {
       ended = true
       return Channel.void
     }
     return Channel.flatMap(Channel.write(Chunk.unsafeFromArray(batch)), loop)
   }
-  const fromRead = (read: Pull<ReadonlyArray<A>, any>): Output<A, any> =>
+  const wait = (pull: Pull<ReadonlyArray<A>, any>): Output<A, any> =>
     Channel.flatMap(
-      Channel.fromEffect(Effect.tapError(read, () =>
-        Effect.sync(() => {
-          ended = true
-        }))),
-      take
+      Channel.fromEffect(Effect.tapErrorCause(pull, (cause) => Cause.isInterrupted(cause) ? Effect.void : end)),
+      emit
     )
   const loop = (): Output<A, any> => {
     const batch = splitter.batch()
-    return batch === undefined || batch instanceof ReadFault ? fromRead(next) : take(batch)
+    if (batch instanceof ReadFault) {
+      // It is not to be tried again: an unfinished line has been consumed.
+      ended = true
+      return Channel.fromEffect(place.onFault(batch, name))
+    }
+    return batch === undefined ? wait(next) : emit(batch)
   }
   return Channel.suspend(() => {
     if (place.takenOver) {
-      return fromRead(first)
+      return wait(first)
     }
     place.takenOver = true
     return Channel.ensuring(
-      fromRead(next),
+      wait(next),
       Effect.sync(() => {
         place.takenOver = !ended
       })

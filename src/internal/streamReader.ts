@@ -12,10 +12,10 @@ import type * as Api from "../StreamReader.js"
 import * as argument from "./argument.js"
 import { Incomplete, InputBuffer, type Outcome, Overrun, type ReadFault, type Source } from "./inputBuffer.js"
 import { ByteLines, TextLines } from "./lineSplitter.js"
-import { bytesStream, forEachLine, linesStream } from "./readStream.js"
 import { makeReadNumber, type NumberFormat, numberFormats } from "./readNumber.js"
 import { type OnFault, ReadOperation, WaitingPlace } from "./readOperation.js"
-import { type Separator, separator, type SeparatorInput, separatorProblem } from "./separator.js"
+import { bytesStream, forEachLine, linesStream } from "./readStream.js"
+import { type Separator, separator, separatorProblem } from "./separator.js"
 
 /** @internal */
 export const TypeId: Api.TypeId = Symbol.for("effect-netstreams/StreamReader") as Api.TypeId
@@ -177,9 +177,9 @@ export class StreamReaderImpl<F, E> implements Api.StreamReader<E> {
   }
 
   readUntil(input: Api.Separator): Effect.Effect<Uint8Array, IncompleteReadError | LimitOverrunError | E> {
-    const problem = separatorProblem(input as SeparatorInput)
+    const problem = separatorProblem(input)
     return problem === undefined
-      ? new ReadUntil(this.place, separator(input as SeparatorInput))
+      ? new ReadUntil(this.place, separator(input))
       : argument.illegal(`readUntil: ${problem}`)
   }
 
@@ -197,11 +197,11 @@ export class StreamReaderImpl<F, E> implements Api.StreamReader<E> {
   }
 
   skipUntil(input: Api.Separator): Effect.Effect<number, IncompleteReadError | E> {
-    const problem = separatorProblem(input as SeparatorInput)
+    const problem = separatorProblem(input)
     if (problem !== undefined) {
       return argument.illegal(`skipUntil: ${problem}`)
     }
-    const compiled = separator(input as SeparatorInput)
+    const compiled = separator(input)
     // The count begins when the effect does, each time it is run.
     return Effect.suspend(() => new SkipUntil<IncompleteReadError | E>(this.place, compiled, this.input.queue.position))
   }
@@ -315,6 +315,7 @@ export const fromStream = <E, R>(
         input.push(bytes)
         return gate.await
       })),
+      Effect.interruptible,
       Effect.onExit((exit) =>
         Effect.sync(() =>
           Exit.isSuccess(exit)
@@ -322,7 +323,9 @@ export const fromStream = <E, R>(
             : input.pushFailure(Cause.isInterruptedOnly(exit.cause) ? scopeClosed : exit.cause)
         )
       ),
-      Effect.forkScoped
+      Effect.forkScoped,
+      // A fiber that is interrupted before it has begun must still say that nothing will come.
+      Effect.uninterruptible
     )
     return new StreamReaderImpl<Cause.Cause<E>, E>(input, Exit.failCause, undefined)
   })

@@ -9,15 +9,7 @@ import { ConnectError, type TlsError } from "../../NetworkError.js"
 import { Resolver, type Service as ResolverService } from "../../Resolver.js"
 import type * as Tls from "../../Tls.js"
 import type { Backend, Transport } from "../../Transport.js"
-import {
-  dial,
-  dialUnix,
-  dialUnixWithin,
-  dialWithin,
-  formatTarget,
-  type Progress,
-  withConnectTimeout
-} from "../dial.js"
+import { dial, dialUnix, dialUnixWithin, dialWithin, formatTarget, type Progress, withConnectTimeout } from "../dial.js"
 import { codeOf } from "../errno.js"
 import { ipFamily } from "../ipAddress.js"
 import { tcpDialer, unixDialer } from "./dialer.js"
@@ -74,15 +66,15 @@ export const backend: Backend = {
             undefined
           )
         : Effect.fail(
-        new ConnectError({
-          reason: "Unknown",
-          target: path,
-          attempts: [],
-          code: Option.fromNullable(codeOf(problem)),
-          cause: problem,
-          detail: Option.some(problem.message)
-        })
-      )
+          new ConnectError({
+            reason: "Unknown",
+            target: path,
+            attempts: [],
+            code: Option.fromNullable(codeOf(problem)),
+            cause: problem,
+            detail: Option.some(problem.message)
+          })
+        )
     }),
 
   listen: (options, acceptor) =>

@@ -6,7 +6,8 @@ import type * as Tls from "../../../Tls.js"
 const toNode = (material: Tls.Material): string | Buffer =>
   typeof material === "string" ? material : Buffer.from(material.buffer, material.byteOffset, material.length)
 
-const reveal = (key: Tls.Key): string | Buffer => toNode(Redacted.isRedacted(key) ? Redacted.value<Tls.Material>(key) : key)
+const reveal = (key: Tls.Key): string | Buffer =>
+  toNode(Redacted.isRedacted(key) ? Redacted.value<Tls.Material>(key) : key)
 
 const list = <A extends object | string>(oneOrMore: A | ReadonlyArray<A>): ReadonlyArray<A> =>
   Array.isArray(oneOrMore) ? oneOrMore : [oneOrMore as A]
