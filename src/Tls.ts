@@ -39,8 +39,13 @@ export type Version = "TLSv1.2" | "TLSv1.3"
  * @category options
  */
 export interface CommonOptions {
-  /** The certificates that may vouch for the peer's. The system's by default. */
+  /**
+   * The certificates that may vouch for the peer's. The system's by default, as Node has them: its own,
+   * `NODE_EXTRA_CA_CERTS`, and with `--use-openssl-ca` or `--use-system-ca` those of the operating system.
+   */
   readonly ca?: Material | ReadonlyArray<Material> | undefined
+  /** The lists of certificates that were taken back: one of each issuer in the chain. None are asked for by default. */
+  readonly crl?: Material | ReadonlyArray<Material> | undefined
   /** This side's certificate, followed by those between it and the root. */
   readonly certificate?: Material | ReadonlyArray<Material> | undefined
   /** The key of `certificate`. */
@@ -108,7 +113,8 @@ export interface ServerOptions extends CommonOptions {
   readonly rejectUnauthorized?: boolean | undefined
   /**
    * What to present by the name that the client asks for: `"example.org"`, or `"*.example.org"` for any one label before
-   * it. For other names, and clients that ask for none, it is what these options say.
+   * it, unless that name is there by itself. For other names, and clients that ask for none, it is what these options
+   * say.
    */
   readonly contexts?: { readonly [serverName: string]: NamedContext } | undefined
 }

@@ -180,6 +180,9 @@ export const tlsProblems = (
   argument.notEmpty(`${prefix}serverName`, options.serverName)
 ]
 
+const failRead = (ending: Ending, remoteAddress: Address | undefined): Exit.Exit<never, ConnectionError> =>
+  Exit.fail(connectionError(ending, "read", remoteAddress))
+
 /** @internal */
 export class ConnectionImpl implements Api.Connection {
   readonly [TypeId]: Api.TypeId = TypeId
@@ -199,13 +202,10 @@ export class ConnectionImpl implements Api.Connection {
     this.localAddress = transport.localAddress
     this.remoteAddress = transport.remoteAddress
     this.state = new ConnectionState(transport, limits, timers)
-    this.reader = new StreamReaderImpl(this.state.input, this.failRead, transport.remoteAddress)
+    this.reader = new StreamReaderImpl(this.state.input, failRead, transport.remoteAddress)
     this.writer = new StreamWriterImpl(this.state, transport.canWriteEof, transport.remoteAddress)
     transport.start(this.state)
   }
-
-  private readonly failRead = (ending: Ending): Exit.Exit<never, ConnectionError> =>
-    Exit.fail(connectionError(ending, "read", this.remoteAddress))
 
   get tls(): Option.Option<Tls.Session> {
     return Option.fromNullable(this.transport.tls)

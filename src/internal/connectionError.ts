@@ -7,12 +7,12 @@ import type { Ending } from "./connectionState.js"
 export const connectionError = (
   ending: Ending,
   operation: ConnectionError["operation"],
-  remoteAddress: Address
+  remoteAddress: Address | undefined
 ): ConnectionError =>
   new ConnectionError({
     reason: ending.reason,
     operation,
-    remoteAddress: Option.some(remoteAddress),
+    remoteAddress: Option.fromNullable(remoteAddress),
     code: Option.fromNullable(ending.code),
     ...(ending.cause === undefined ? {} : { cause: ending.cause })
   }, { disableValidation: true })

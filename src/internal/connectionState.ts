@@ -73,7 +73,8 @@ export class ConnectionState implements TransportReceiver {
   /** Who will have ended it, when the close that has begun succeeds. */
   private closingBy: "Local" | "Peer" = "Local"
 
-  private readonly closeWaiters: Set<() => void> = new Set()
+  /** Who waits for the end; made when somebody does. */
+  private closeWaiters: Set<() => void> | undefined = undefined
   private cancelTimer: (() => void) | undefined = undefined
   private closeDeadline = 0
   /** Once it is spent: who is told instead. */
@@ -182,11 +183,11 @@ export class ConnectionState implements TransportReceiver {
   }
 
   awaitClosed(resume: () => void): void {
-    this.closeWaiters.add(resume)
+    ;(this.closeWaiters ??= new Set()).add(resume)
   }
 
   giveUpClosed(resume: () => void): void {
-    this.closeWaiters.delete(resume)
+    this.closeWaiters?.delete(resume)
   }
 
   // ---------------------------------------------------------------------------
@@ -228,8 +229,8 @@ export class ConnectionState implements TransportReceiver {
     this.closed = closed
     this.input.pushFailure(endingOf(closed))
     this.output.end()
-    const waiters = Array.from(this.closeWaiters)
-    this.closeWaiters.clear()
+    const waiters = Array.from(this.closeWaiters ?? [])
+    this.closeWaiters = undefined
     waiters.forEach((resume) => resume())
   }
 

@@ -18,16 +18,13 @@
  * included.
  */
 import * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
-import { suspend } from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Address from "../Address.js"
-import type { ConnectError } from "../NetworkError.js"
-import { type AddressReason, type ConnectAttempt } from "../NetworkError.js"
-import type { Background } from "./background.js"
-import { asyncOwned } from "./background.js"
+import { type AddressReason, type ConnectAttempt, ConnectError } from "../NetworkError.js"
+import { asyncOwned, type Background } from "./background.js"
 import type { Progress } from "./connectTimeout.js"
 import type { DialObserver } from "./dialTelemetry.js"
 
@@ -125,16 +122,189 @@ export class Race<A, Where extends Address.Address> {
   private readonly options: RaceOptions<A, Where>
   private readonly attempts: Array<Attempt<A, Where>> = []
   /** What has not been started, from `next` on. */
-  private queue: ReadonlyArray<Where> = this.attempts as ReadonlyArray<never>
+  private queue: ReadonlyArray<Where> = []
   private next = 0
   /** Whether a lookup may bring more. */
   private expecting = false
   /** Whether nothing but the lack of an address holds the next attempt back. */
   private due = true
   private running = 0
-  private winner: A | undefined = undefined
+  private winner: Exit.Success<A, never> | undefined = undefined
   private over = false
   private advancing = false
   private resume: ((outcome: Effect.Effect<A, ConnectError>) => void) | undefined = undefined
   private cancelDelay: (() => void) | undefined = undefined
+
+  constructor(options: RaceOptions<A, Where>) {
+    this.options = options
+    options.progress.dialling = this
+  }
+
+  /** The race as an effect; `begin` offers it the first addresses, or sees to it that someone does. */
+  run(begin: () => void): Effect.Effect<A, ConnectError> {
+    return asyncOwned((resume) => {
+      this.resume = resume
+      begin()
+      return Effect.suspend(() => this.stop())
+    })
+  }
+
+  /** All addresses known so far, in order; those that have been started are passed over. */
+  offer(addresses: ReadonlyArray<Where>, expecting: boolean): void {
+    this.queue = this.attempts.length === 0
+      ? addresses
+      : addresses.filter((address) => !this.attempts.some((attempt) => Equal.equals(attempt.address, address)))
+    this.next = 0
+    this.expecting = expecting
+    this.advance()
+  }
+
+  /** Ends the race, and hands its outcome over once nothing else is open. */
+  finish(outcome: Exit.Exit<A, ConnectError>): void {
+    if (!this.over) {
+      this.giveUpAll()
+      this.resume?.(this.options.background.closeWith(outcome))
+    }
+  }
+
+  private stop(): Effect.Effect<void> {
+    this.giveUpAll()
+    if (this.winner !== undefined) {
+      this.options.dialer.close(this.winner.value)
+    }
+    return this.options.background.closeWith(Exit.void)
+  }
+
+  private giveUpAll(): void {
+    this.over = true
+    for (const attempt of this.attempts) {
+      if (attempt.outcome === undefined && attempt.giveUp !== undefined) {
+        attempt.end("given up")
+        attempt.giveUp()
+      }
+    }
+  }
+
+  private advance(): void {
+    // An attempt may fail while it is being started. The loop that started it goes on then.
+    if (this.advancing) {
+      return
+    }
+    this.advancing = true
+    while (!this.over && this.due && this.next < this.queue.length) {
+      this.start(this.queue[this.next++]!)
+    }
+    this.advancing = false
+    if (!this.over && this.running === 0 && this.next === this.queue.length && !this.expecting) {
+      this.finish(Exit.fail(this.failure()))
+    }
+  }
+
+  private start(address: Where): void {
+    const { background, delay, dialer, local, observer, progress } = this.options
+    const attempt = new Attempt<A, Where>(this, address)
+    this.attempts.push(attempt)
+    this.running += 1
+    this.due = false
+    progress.phase = address._tag === "TcpAddress" ? "tcp" : "unix"
+    try {
+      attempt.tell = observer?.attempt(address)
+      attempt.giveUp = dialer.connect(address, local?.(address), attempt)
+    } catch (defect) {
+      // Thrown into a timer it would end the process, with the other attempts still open.
+      attempt.end("given up")
+      return this.finish(Exit.die(defect))
+    }
+    if (attempt.outcome !== undefined) {
+      return
+    }
+    if (this.over) {
+      this.giveUpAll()
+    } else if (delay === 0) {
+      this.due = true
+    } else if (delay !== Infinity && (this.next < this.queue.length || this.expecting)) {
+      this.cancelDelay = background.schedule(delay, () => {
+        this.due = true
+        this.advance()
+      })
+    }
+  }
+
+  connected(attempt: Attempt<A, Where>, value: A): void {
+    if (this.over || attempt.outcome !== undefined) {
+      attempt.outcome ??= "given up"
+      return this.options.dialer.close(value)
+    }
+    this.running -= 1
+    attempt.end("connected")
+    this.winner = Exit.succeed(value) as Exit.Success<A, never>
+    this.finish(this.winner)
+  }
+
+  failed(attempt: Attempt<A, Where>, failure: AttemptFailure): void {
+    if (attempt.outcome !== undefined) {
+      return
+    }
+    this.running -= 1
+    attempt.endedAt = this.now()
+    attempt.end(failure)
+    if (attempt === this.attempts[this.attempts.length - 1]) {
+      this.cancelDelay?.()
+      this.due = true
+    }
+    this.advance()
+  }
+
+  now(): bigint {
+    return this.options.background.clock.unsafeCurrentTimeNanos()
+  }
+
+  /** The attempts as an error lists them: those that failed, and those that a time limit cuts short. */
+  report(): ReadonlyArray<ConnectAttempt> {
+    return this.attempts.filter((attempt) => attempt.outcome !== "given up").map((attempt) => {
+      const failure = typeof attempt.outcome === "object" ? attempt.outcome : undefined
+      const nanos = (attempt.endedAt ?? this.now()) - attempt.startedAt
+      return {
+        address: attempt.address,
+        reason: failure?.reason ?? "TimedOut",
+        code: Option.fromNullable(failure?.code),
+        elapsed: Duration.millis(Math.ceil(Number(nanos) / 1_000_000))
+      }
+    })
+  }
+
+  private failure(): ConnectError {
+    const failures = this.attempts.flatMap((attempt) => typeof attempt.outcome === "object" ? [attempt.outcome] : [])
+    const telling = failures.reduce((a, b) => rank(b.reason) < rank(a.reason) ? b : a)
+    return new ConnectError({
+      reason: telling.reason,
+      target: this.options.target,
+      attempts: this.report(),
+      code: Option.fromNullable(telling.code),
+      cause: telling.cause
+    })
+  }
 }
+
+/**
+ * Which reason speaks for all attempts where they differ: that of the attempt which got furthest, and the first of
+ * those.
+ *
+ * An answer from the host comes before none, none before a way there that is broken, and then what this machine
+ * refused. Last are the two that a machine without IPv6 says of every IPv6 address, and that so tell nothing about the
+ * host. What may pass thereby comes before what will not, which is what a retry policy wants to know.
+ */
+const byTelling: ReadonlyArray<AddressReason> = [
+  "Refused",
+  "TimedOut",
+  "HostUnreachable",
+  "PermissionDenied",
+  "AddressInUse",
+  "NotFound",
+  "NameNotFound",
+  "Unknown",
+  "NetworkUnreachable",
+  "AddressNotAvailable"
+]
+
+const rank = (reason: AddressReason): number => byTelling.indexOf(reason)

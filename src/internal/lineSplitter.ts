@@ -55,12 +55,12 @@ const shortestRun = 1024
 const longestRun = 65_536
 
 /** What is to be handed out in place of a line without a terminator, if anything is, and the bytes it came from. */
-interface Partial<A> {
+interface Unended<A> {
   readonly bytes: Bytes
   readonly line: A | undefined
 }
 
-const nothing: Partial<never> = { bytes: emptyBytes, line: undefined }
+const nothing: Unended<never> = { bytes: emptyBytes, line: undefined }
 
 const itself = <A>(line: A): A => line
 
@@ -71,7 +71,7 @@ export abstract class LineSplitter<A> {
   private readonly lastLine: "emit" | "drop" | "fail"
 
   /** Of a line that is too long, of which the rest is to be dropped through its terminator. */
-  private head: Partial<A> | undefined = undefined
+  private head: Unended<A> | undefined = undefined
 
   constructor(
     protected readonly buffer: InputBuffer<unknown>,
@@ -214,7 +214,7 @@ export abstract class LineSplitter<A> {
     return this.queue.length - this.queue.length % this.width
   }
 
-  private rest(): Partial<A> {
+  private rest(): Unended<A> {
     const bytes = this.buffer.takeRest()
     return bytes.length === 0 ? nothing : { bytes, line: this.restOf(bytes) }
   }

@@ -39,12 +39,16 @@ const currentFiber = (): AnyFiber => Option.getOrThrow(Fiber.getCurrentFiber())
 const isInterrupted = (fiber: AnyFiber): boolean => !Cause.isEmpty(fiber.getFiberRef(FiberRef.interruptedCause))
 
 /** How a reader turns a fault of its buffer into its own errors. */
-export type OnFault<E> = (fault: ReadFault, operation: string) => Exit.Exit<never, E>
+export interface Faults<out E> {
+  readonly onFault: (fault: ReadFault, operation: string) => Exit.Exit<never, E>
+}
 
 /** The place where a read waits: one at a time. */
 export class WaitingPlace implements Consumer {
   /** The read that waits, or that was woken and has not run yet. It may have been interrupted since: see `contend`. */
   private holder: Waiter<any, any> | undefined = undefined
+  /** One effect for every wait: it belongs to whoever holds the place. A canceler would cost more than the wait does. */
+  private parked: Effect.Effect<any, any> | undefined = undefined
   /** Reads that were served in a row without a wait. */
   served = 0
   /** Set while a stream of lines has taken the reader over, and for good if it was stopped before its end. */
@@ -52,7 +56,7 @@ export class WaitingPlace implements Consumer {
   /** How many operations a fiber may have behind it and still have the margin before it; of the last one that was asked. */
   private budget = 0
 
-  constructor(readonly input: InputBuffer<any>, readonly onFault: OnFault<any>) {
+  constructor(readonly input: InputBuffer<any>, private readonly faults: Faults<any>) {
     input.consumer = this
   }
 
@@ -98,8 +102,13 @@ export class WaitingPlace implements Consumer {
     return outcome === undefined ? undefined : this.settle(operation, outcome)
   }
 
+  /** How a read fails with a fault. */
+  fail(fault: ReadFault, operation: string): Exit.Exit<never, any> {
+    return this.faults.onFault(fault, operation)
+  }
+
   private settle<A, E>(operation: ReadOperation<A, E>, outcome: A | ReadFault): Exit.Exit<A, E> {
-    return outcome instanceof ReadFault ? this.onFault(outcome, operation.name) : Exit.succeed(outcome)
+    return outcome instanceof ReadFault ? this.fail(outcome, operation.name) : Exit.succeed(outcome)
   }
 
   private wait<A, E>(operation: ReadOperation<A, E>): Effect.Effect<A, E> {
@@ -114,13 +123,10 @@ export class WaitingPlace implements Consumer {
     this.holder = waiter
     this.served = 0
     this.input.resume()
-    return this.parked
+    return this.parked ??= Effect.async<any, any>((resume) => {
+      this.holder!.parked(resume)
+    })
   }
-
-  /** One effect for every wait: it belongs to whoever holds the place. There is no canceler, which would cost more than the wait. */
-  private readonly parked: Effect.Effect<any, any> = Effect.async<any, any>((resume) => {
-    this.holder!.parked(resume)
-  })
 
   /**
    * The place is taken. Its holder may have been interrupted without having said so; then it is free. An interruption on
@@ -232,7 +238,7 @@ export abstract class ReadOperation<A, E> extends Effectable.Class<A, E> {
         if (!(outcome instanceof ReadFault)) {
           return served.with(outcome)
         }
-        return new YieldOnce(place.onFault(outcome, this.name))
+        return new YieldOnce(place.fail(outcome, this.name))
       }
     }
     return new YieldOnce(this)

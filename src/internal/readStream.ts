@@ -114,7 +114,7 @@ const readingAhead = <A>(place: WaitingPlace, name: string, splitter: LineSplitt
     if (batch instanceof ReadFault) {
       // It is not to be tried again: an unfinished line has been consumed.
       ended = true
-      return Channel.fromEffect(place.onFault(batch, name))
+      return Channel.fromEffect(place.fail(batch, name))
     }
     return batch === undefined ? wait(next) : emit(batch)
   }

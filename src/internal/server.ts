@@ -97,15 +97,23 @@ class ServerImpl implements Api.Server {
       runtimeFlags: this.runtime.runtimeFlags,
       fiberRefs: this.runtime.fiberRefs
     })
-    const run = Effect.onExit(
-      Effect.suspend(() => this.handler(client.connection)),
-      (exit) => this.finish(client, scope, exit)
-    )
-    const fiber = client.fiber = Runtime.runFork(runtime, run)
-    fiber.addObserver(() => {
-      this.clients.delete(client)
-      this.changed()
+    // What is to be done at the end is run in a fiber of its own: waiting for it within the handler's would cost every idle
+    // connection two kilobytes of frames.
+    const fiber = client.fiber = Runtime.runFork(runtime, this.handle(client.connection))
+    fiber.addObserver((exit) => {
+      Runtime.runFork(this.runtime, this.finish(client, scope, exit)).addObserver(() => {
+        this.clients.delete(client)
+        this.changed()
+      })
     })
+  }
+
+  private handle(connection: ConnectionImpl): Effect.Effect<unknown, unknown, any> {
+    try {
+      return this.handler(connection)
+    } catch (defect) {
+      return Effect.die(defect)
+    }
   }
 
   /** The handler's scope first, for its finalizers may still write; then the connection. */
@@ -207,7 +215,8 @@ class ServerImpl implements Api.Server {
   }
 
   get close(): Effect.Effect<void> {
-    return Effect.suspend(() => {
+    // Whoever waits for it is to be told, whatever becomes of whoever asked.
+    return Effect.uninterruptible(Effect.suspend(() => {
       this.phase = "closed"
       return Effect.zipRight(
         this.listener.close,
@@ -216,7 +225,7 @@ class ServerImpl implements Api.Server {
           return Effect.asVoid(Deferred.succeed(this.listening, void 0))
         })
       )
-    })
+    }))
   }
 
   get awaitClosed(): Effect.Effect<void> {
@@ -280,11 +289,12 @@ class ServerImpl implements Api.Server {
       yield* client.connection.release
       // Its last read has failed by now; let the handler see to it.
       yield* Effect.yieldNow()
-      const interrupted = this.clients.has(client)
-      if (interrupted && client.fiber !== undefined) {
-        yield* Fiber.interruptFork(client.fiber)
-        yield* Effect.timeoutOption(Fiber.await(client.fiber), interruptPatience)
+      const fiber = client.fiber
+      const interrupted = fiber !== undefined && fiber.unsafePoll() === null
+      if (interrupted) {
+        yield* Fiber.interruptFork(fiber)
       }
+      yield* Effect.timeoutOption(this.until(() => !this.clients.has(client)), interruptPatience)
       return { interrupted, aborted: client.connection.latest.state.closed?.by === "Aborted" }
     })
   }

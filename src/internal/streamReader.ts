@@ -13,7 +13,7 @@ import * as argument from "./argument.js"
 import { Incomplete, InputBuffer, type Outcome, Overrun, type ReadFault, type Source } from "./inputBuffer.js"
 import { ByteLines, TextLines } from "./lineSplitter.js"
 import { makeReadNumber, type NumberFormat, numberFormats } from "./readNumber.js"
-import { type OnFault, ReadOperation, WaitingPlace } from "./readOperation.js"
+import { type Faults, ReadOperation, WaitingPlace } from "./readOperation.js"
 import { bytesStream, forEachLine, linesStream } from "./readStream.js"
 import { type Separator, separator, separatorProblem } from "./separator.js"
 
@@ -113,10 +113,10 @@ class SkipUntil<E> extends ReadOperation<number, E> {
 }
 
 /** How what a source fails with becomes the failure of a read. */
-export type OnFailure<F, E> = (failure: F, operation: string) => Exit.Exit<never, E>
+export type OnFailure<F, E> = (failure: F, remoteAddress: Address | undefined) => Exit.Exit<never, E>
 
 /** @internal */
-export class StreamReaderImpl<F, E> implements Api.StreamReader<E> {
+export class StreamReaderImpl<F, E> implements Api.StreamReader<E>, Faults<any> {
   readonly [TypeId]: Api.TypeId = TypeId
   readonly place: WaitingPlace
   readonly readLine: Effect.Effect<Uint8Array, LimitOverrunError | E>
@@ -126,11 +126,11 @@ export class StreamReaderImpl<F, E> implements Api.StreamReader<E> {
     private readonly onFailure: OnFailure<F, E>,
     private readonly remoteAddress: Address | undefined
   ) {
-    this.place = new WaitingPlace(input, this.onFault)
+    this.place = new WaitingPlace(input, this)
     this.readLine = new ReadLine<LimitOverrunError | E>(this.place)
   }
 
-  private readonly onFault: OnFault<any> = (fault: ReadFault, operation: string): Exit.Exit<never, any> => {
+  onFault(fault: ReadFault, operation: string): Exit.Exit<never, any> {
     const remoteAddress = Option.fromNullable(this.remoteAddress)
     return fault instanceof Incomplete
       ? Exit.fail(
@@ -151,7 +151,7 @@ export class StreamReaderImpl<F, E> implements Api.StreamReader<E> {
           remoteAddress
         })
       )
-      : this.onFailure(this.input.failure as F, operation)
+      : this.onFailure(this.input.failure as F, this.remoteAddress)
   }
 
   get limit(): number {
@@ -275,7 +275,7 @@ export const make = <E = never>(
   return problem !== undefined ? argument.illegal(problem) : Effect.sync(() => {
     const input = new InputBuffer<E>(options?.limit ?? defaultLimit, ignorePause)
     return {
-      reader: new StreamReaderImpl<E, E>(input, Exit.fail, undefined),
+      reader: new StreamReaderImpl<E, E>(input, (error) => Exit.fail(error), undefined),
       feed: {
         data: (bytes) =>
           Effect.suspend(() =>
@@ -327,6 +327,6 @@ export const fromStream = <E, R>(
       // A fiber that is interrupted before it has begun must still say that nothing will come.
       Effect.uninterruptible
     )
-    return new StreamReaderImpl<Cause.Cause<E>, E>(input, Exit.failCause, undefined)
+    return new StreamReaderImpl<Cause.Cause<E>, E>(input, (cause) => Exit.failCause(cause), undefined)
   })
 }

@@ -5,7 +5,7 @@
  *
  * - In nearly all of them, the byte 0x0A is a line feed wherever it stands: no character contains it, and a decoder that
  *   meets it inside of one reports an error and reads it anew (WHATWG Encoding: "if byte is an ASCII byte, restore byte
- *   to ioQueue"). So lines decode together to the same text as each by itself, and the n-th such byte is the n-th
+ *   to ioQueue"). So lines that end with it decode together as they do one by one, and the n-th such byte is the n-th
  *   `"\n"`. No byte gives more than one unit of a string; hence, where a text is as long as its bytes, so is any part.
  * - In UTF-16, a line feed is two bytes, at an even distance from where the line begins. Each two bytes give one unit.
  * - In ISO-2022-JP, an escape sequence holds until the next one. Every byte must pass through the decoder, in order.

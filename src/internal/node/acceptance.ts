@@ -7,31 +7,41 @@
  */
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
-import type { Acceptor } from "../../Transport.js"
+import type { Acceptor, Transport } from "../../Transport.js"
 import type { SocketSettings } from "./socketSettings.js"
 import { AcceptedTransports } from "./transport.js"
 
 /** @internal */
 export class Acceptance {
-  private readonly transports: AcceptedTransports
-  private waiting: Array<Net.Socket> | undefined = []
+  private waiting: Array<Transport> = []
   private phase: "binding" | "refusing" | "serving" | "closed" = "binding"
 
-  constructor(private readonly acceptor: Acceptor, path?: string | undefined) {
-    this.transports = new AcceptedTransports(path)
+  /** `path` is that of a Unix listener. */
+  constructor(private readonly acceptor: Acceptor, private readonly path?: string | undefined) {}
+
+  /** A server whose connections come here. */
+  server(settings: SocketSettings): Net.Server {
+    const server = Net.createServer({ allowHalfOpen: true, ...settings })
+    this.attach(server)
+    return server
   }
 
-  readonly onConnection = (socket: Net.Socket): void => {
+  /** Takes the connections of a server that exists, each of which `prepare` sees first. */
+  attach(server: Net.Server, prepare?: ((socket: Net.Socket) => void) | undefined): void {
+    const transports = new AcceptedTransports(server, this.path)
+    server.on("connection", (socket) => {
+      prepare?.(socket)
+      this.accept(transports.make(socket))
+    })
+  }
+
+  private accept(transport: Transport): void {
     if (this.phase === "serving") {
-      this.acceptor.onTransport(this.transports.make(socket))
+      this.acceptor.onTransport(transport)
+    } else if (this.phase === "binding") {
+      this.waiting.push(transport)
     } else {
-      // What breaks before anyone has looked at it was never a connection.
-      socket.on("error", ignore)
-      if (this.phase === "binding") {
-        this.waiting?.push(socket)
-      } else {
-        refuse(socket)
-      }
+      transport.abort()
     }
   }
 
@@ -42,52 +52,29 @@ export class Acceptance {
     }
   }
 
-  /** A server whose connections come here. */
-  server(settings: SocketSettings): Net.Server {
-    const server = Net.createServer({ allowHalfOpen: true, ...settings })
-    server.on("connection", this.onConnection)
-    return server
-  }
-
   /** Hands over what has been accepted, and from here on what will be. */
   serve(): void {
     if (this.phase !== "closed") {
-      this.phase = "serving"
-      for (const socket of this.takeWaiting()) {
-        if (!socket.destroyed) {
-          this.onConnection(socket)
-        }
-      }
+      this.enter("serving")
     }
   }
 
   /** Until it serves, whoever gets through is reset. */
   refuse(): void {
-    this.phase = "refusing"
-    this.takeWaiting().forEach(refuse)
+    this.enter("refusing")
   }
 
   close(): void {
-    this.phase = "closed"
-    this.takeWaiting().forEach(refuse)
+    this.enter("closed")
   }
 
-  private takeWaiting(): ReadonlyArray<Net.Socket> {
-    const waiting = this.waiting ?? []
-    this.waiting = undefined
-    return waiting
-  }
-}
-
-const refuse = (socket: Net.Socket): void => {
-  if (socket.localAddress === undefined) {
-    socket.destroy()
-  } else {
-    socket.resetAndDestroy()
+  private enter(phase: "serving" | "refusing" | "closed"): void {
+    this.phase = phase
+    const waiting = this.waiting
+    this.waiting = []
+    waiting.forEach((transport) => this.accept(transport))
   }
 }
-
-const ignore = (): void => {}
 
 /**
  * Calls what makes a server listen, and waits until it does. It takes no longer than the system's calls do, so it is not

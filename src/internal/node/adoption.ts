@@ -39,16 +39,14 @@ export const adoptServer = (
     const path = pathOf(server)
     const settings = socketSettings(options)
     const acceptance = new Acceptance(acceptor, path)
-    const onConnection = (socket: Net.Socket) => {
+    acceptance.attach(server, (socket) => {
       // The server was made without our options.
       socket.allowHalfOpen = true
       socket.setNoDelay(settings.noDelay)
       if (settings.keepAlive) {
         socket.setKeepAlive(true, settings.keepAliveInitialDelay)
       }
-      acceptance.onConnection(socket)
-    }
-    server.on("connection", onConnection)
+    })
     server.on("error", acceptance.onError)
     acceptance.serve()
     return listenerOf(server, acceptance, path)

@@ -12,11 +12,11 @@ import { type SocketSettings, socketSettings, unixSettings } from "./socketSetti
 const connect = (
   settings: SocketSettings,
   options: Net.NetConnectOpts,
-  remote: Address.UnixAddress | undefined,
+  to: Address.Address,
   receiver: AttemptReceiver<Transport>
 ): () => void => {
   const transport = open(settings)
-  transport.connect(options, remote, receiver)
+  transport.connect(options, to, receiver)
   return () => transport.destroy()
 }
 
@@ -30,11 +30,18 @@ const close = (transport: Transport): void => transport.destroy()
 export const tcpDialer = (options: SocketOptions): Dialer<Transport> => {
   const settings = socketSettings(options)
   return {
-    connect: ({ family, host, port }, local, receiver) =>
+    connect: (to, local, receiver) =>
       connect(
         settings,
-        { host, port, family, localAddress: local?.address, localPort: local?.port, autoSelectFamily: false },
-        undefined,
+        {
+          host: to.host,
+          port: to.port,
+          family: to.family,
+          localAddress: local?.address,
+          localPort: local?.port,
+          autoSelectFamily: false
+        },
+        to,
         receiver
       ),
     close
@@ -47,7 +54,6 @@ export const tcpDialer = (options: SocketOptions): Dialer<Transport> => {
  * @internal
  */
 export const unixDialer: Dialer<Transport, Address.UnixAddress> = {
-  connect: (address, _local, receiver) =>
-    connect(unixSettings, { path: Option.getOrElse(address.path, () => "") }, address, receiver),
+  connect: (to, _local, receiver) => connect(unixSettings, { path: Option.getOrElse(to.path, () => "") }, to, receiver),
   close
 }

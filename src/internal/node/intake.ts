@@ -22,7 +22,7 @@ import type { Transport } from "../../Transport.js"
 import { type AttemptFailure, type AttemptReceiver } from "../dial.js"
 import { addressReason, codeOf } from "../errno.js"
 import type { SocketSettings } from "./socketSettings.js"
-import { addressesOf, SocketTransport, unnamed } from "./transport.js"
+import { localOf, remoteOf, SocketTransport, unnamed } from "./transport.js"
 
 const sharedSize = 64 * 1024
 const slabSize = 64 * 1024
@@ -60,23 +60,20 @@ export class DialledTransport extends SocketTransport {
   private attempt: AttemptReceiver<Transport> | undefined = undefined
 
   /** Begins to connect, and calls the receiver once. A transport that is destroyed before that calls nobody. */
-  connect(
-    options: Net.NetConnectOpts,
-    remote: Address.UnixAddress | undefined,
-    attempt: AttemptReceiver<Transport>
-  ): void {
+  connect(options: Net.NetConnectOpts, to: Address.Address, attempt: AttemptReceiver<Transport>): void {
     const socket = this.stream
     this.attempt = attempt
+    this.remoteAddress = to
     // Nothing is to be read before `start`.
     socket.pause()
     try {
       socket.connect(options, () => {
-        if (remote === undefined) {
-          const [local, remote] = addressesOf(socket)
-          this.localAddress = local
-          this.remoteAddress = remote
-        } else {
-          this.remoteAddress = remote
+        if (to._tag === "TcpAddress") {
+          this.localAddress = localOf(socket)
+          // To ask costs a system call, and other notations exist only for IPv6.
+          if (to.family === 6 || to.host === "0.0.0.0") {
+            this.remoteAddress = remoteOf(socket)
+          }
         }
         this.attempt = undefined
         attempt.onConnected(this)

@@ -417,52 +417,53 @@ export const tcpAddress = (host: string, port: number): Address.TcpAddress =>
 export const unnamed = Address.unix()
 
 /**
- * The addresses of an open socket. Node forgets them with the close, and knows no path.
+ * The local address of an open socket. Node forgets it with the close, and knows no path.
  *
  * @internal
  */
-export const addressesOf = (socket: Net.Socket): readonly [local: Address.Address, remote: Address.Address] => {
-  const local = socket.localAddress
-  if (local === undefined || socket.localPort === undefined) {
-    return [unnamed, unnamed]
-  }
-  return [tcpAddress(local, socket.localPort), remoteOf(socket)]
+export const localOf = (socket: Net.Socket): Address.Address => {
+  const host = socket.localAddress
+  return host === undefined || socket.localPort === undefined ? unnamed : tcpAddress(host, socket.localPort)
 }
 
-/** The system no longer knows the peer of a connection that was reset before we looked: that is no address at all. */
-const remoteOf = (socket: Net.Socket): Address.TcpAddress =>
-  socket.remoteAddress === undefined || socket.remotePort === undefined
+/**
+ * The peer's address of a TCP connection. Of one that was reset before we looked, the system has forgotten it: that is
+ * no address at all.
+ *
+ * @internal
+ */
+export const remoteOf = (socket: Net.Socket): Address.TcpAddress => {
+  const host = socket.remoteAddress
+  return host === undefined || socket.remotePort === undefined
     ? tcpAddress(socket.localFamily === "IPv6" ? "::" : "0.0.0.0", 0)
-    : tcpAddress(socket.remoteAddress, socket.remotePort)
+    : tcpAddress(host, socket.remotePort)
+}
 
 /**
- * What the transports of one listener have in common, so that each does not have it for itself.
+ * Makes the transports of one server, which have their local address in common where it listens on a single one.
  *
  * @internal
  */
 export class AcceptedTransports {
-  private local: Address.Address | undefined
-  private localHost: string | undefined = undefined
-  private localPort: number | undefined = undefined
+  private shared: Address.Address | "none" | undefined = undefined
 
   /** `path` is that of a Unix listener. */
-  constructor(path?: string | undefined) {
-    this.local = path === undefined ? undefined : Address.unix(path)
-  }
+  constructor(private readonly server: Net.Server, private readonly path?: string | undefined) {}
 
   make(socket: Net.Socket): SocketTransport {
-    const host = socket.localAddress
-    const port = socket.localPort
-    if (host === undefined || port === undefined) {
-      return new SocketTransport(socket, this.local ?? unnamed, unnamed)
+    const shared = this.shared ??= this.findShared()
+    const local = shared === "none" ? localOf(socket) : shared
+    return new SocketTransport(socket, local, local._tag === "TcpAddress" ? remoteOf(socket) : unnamed)
+  }
+
+  private findShared(): Address.Address | "none" {
+    if (this.path !== undefined) {
+      return Address.unix(this.path)
     }
-    // Connections to one address share it. Those of a listener on all interfaces may alternate.
-    if (host !== this.localHost || port !== this.localPort) {
-      this.local = tcpAddress(host, port)
-      this.localHost = host
-      this.localPort = port
-    }
-    return new SocketTransport(socket, this.local!, remoteOf(socket))
+    const address = this.server.address()
+    return typeof address !== "object" || address === null || address.address === "::" || address.address === "0.0.0.0"
+      ? "none"
+      : tcpAddress(address.address, address.port)
   }
 }
 
@@ -481,8 +482,8 @@ const adopt = (stream: Stream.Duplex): void => {
  */
 export const fromSocket = (socket: Net.Socket): SocketTransport => {
   adopt(socket)
-  const [local, remote] = addressesOf(socket)
-  return new SocketTransport(socket, local, remote)
+  const local = localOf(socket)
+  return new SocketTransport(socket, local, local._tag === "TcpAddress" ? remoteOf(socket) : unnamed)
 }
 
 /**

@@ -1,78 +1,43 @@
 /**
  * The stream of ciphertext below TLS: any transport, as the duplex stream that `node:tls` wants.
  *
- * It also notes whether the peer's last word was an alert, which is how its close_notify is told from a mere TCP end; see
- * `tlsRecords.ts`.
+ * Node decrypts a chunk within the call that delivers it, and keeps the result. So nothing has to be kept here: what the
+ * transport delivers goes to TLS at once, and when TLS has enough, it is the transport that is told to pause.
  */
 import { Duplex } from "node:stream"
 import type { Transport, TransportFailure, TransportReceiver } from "../../../Transport.js"
-import { RecordWatch } from "../../tlsRecords.js"
 
 /** Ciphertext that may wait below before TLS is told to wait. */
 const highWaterMark = 65_536
 
+/** Who is told what happens below TLS. */
 export interface CiphertextOwner {
-  /** Bytes that TLS has decrypted so far. */
-  readonly decrypted: () => number
   readonly onDrain: () => void
+  /** The peer has ended its side of TCP. TLS knows. */
+  readonly onEnd: () => void
   readonly onClosed: (failure: TransportFailure | undefined) => void
 }
 
 /** @internal */
 export class Ciphertext extends Duplex implements TransportReceiver {
-  /** The peer's last record was an alert. */
-  alerted = false
-  private owner: CiphertextOwner | undefined = undefined
-  private readonly watch: RecordWatch = new RecordWatch()
-  private candidate: Buffer | undefined = undefined
+  /** The peer has ended its side of TCP. */
+  ended = false
   private written: (() => void) | undefined = undefined
-  private decryptedBefore = 0
 
-  constructor(private readonly lower: Transport) {
+  /** Begins to read the transport; TLS has to listen before anything can come, which is in a later turn. */
+  constructor(private readonly lower: Transport, private readonly owner: CiphertextOwner) {
     super({ allowHalfOpen: true, autoDestroy: false, highWaterMark })
-    // One listener before that of TLS, one behind it: what TLS makes of a chunk happens between the two.
-    this.on("data", this.beforeTls)
-    this.pause()
-  }
-
-  /** To be called when TLS listens. */
-  attach(owner: CiphertextOwner): void {
-    this.owner = owner
-    this.on("data", this.afterTls)
-    this.lower.start(this)
-  }
-
-  private readonly beforeTls = (): void => {
-    this.decryptedBefore = this.owner?.decrypted() ?? 0
-  }
-
-  private readonly afterTls = (chunk: Buffer): void => {
-    this.alerted = chunk === this.candidate && this.owner?.decrypted() === this.decryptedBefore
-    if (chunk === this.candidate) {
-      this.candidate = undefined
-    }
+    lower.start(this)
   }
 
   onData(chunk: Uint8Array): void {
-    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
-    const cut = this.watch.split(chunk)
-    let more = true
-    if (cut < 0) {
-      more = this.push(bytes)
-    } else {
-      if (cut > 0) {
-        this.push(bytes.subarray(0, cut))
-      }
-      this.candidate = cut > 0 ? bytes.subarray(cut) : bytes
-      more = this.push(this.candidate)
-    }
-    if (!more) {
-      this.lower.pause()
-    }
+    this.emit("data", chunk)
   }
 
   onEnd(): void {
-    this.push(null)
+    this.ended = true
+    this.emit("end")
+    this.owner.onEnd()
   }
 
   onDrain(): void {
@@ -81,22 +46,24 @@ export class Ciphertext extends Duplex implements TransportReceiver {
       this.written = undefined
       written()
     }
-    this.owner?.onDrain()
+    this.owner.onDrain()
   }
 
   onClosed(failure: TransportFailure | undefined): void {
-    if (failure !== undefined) {
-      // Whatever came before the failure is decrypted now, though nobody may have asked for it yet.
-      while (this.read() !== null) {
-        // `read` has told the listeners.
-      }
-    }
-    this.owner?.onClosed(failure)
+    this.owner.onClosed(failure)
   }
 
-  override _read(): void {
-    this.lower.resume()
+  override pause(): this {
+    this.lower.pause()
+    return this
   }
+
+  override resume(): this {
+    this.lower.resume()
+    return this
+  }
+
+  override _read(): void {}
 
   override _write(chunk: Buffer, _encoding: string, callback: () => void): void {
     this.lower.write([chunk])

@@ -12,10 +12,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { createHash } from "node:crypto"
 import { EventEmitter } from "node:events"
 import * as Net from "node:net"
 import * as NodeTls from "node:tls"
-import { format } from "../../../Address.js"
+import { domainToASCII } from "node:url"
+import { type Address, format } from "../../../Address.js"
 import type { TlsError } from "../../../NetworkError.js"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
@@ -23,7 +25,7 @@ import { clockTimers } from "../../clockTimers.js"
 import type { Timers } from "../../connectionState.js"
 import { Ciphertext } from "./ciphertext.js"
 import { handshakeError, handshakeTimeout, invalidOptions } from "./errors.js"
-import { contextOf, contextOptions } from "./material.js"
+import { contextOf, contextOptions, list } from "./material.js"
 import { TlsTransport } from "./transport.js"
 
 const defaultHandshakeTimeout = Duration.seconds(60)
@@ -42,7 +44,6 @@ const begin = (
   attach: (ciphertext: Ciphertext, settle: Settle) => NodeTls.TLSSocket | undefined,
   done: (exit: Exit.Exit<Transport, TlsError>) => void
 ): () => void => {
-  const ciphertext = new Ciphertext(lower)
   let socket: NodeTls.TLSSocket | undefined
   let transport: TlsTransport | undefined
   let settled = false
@@ -70,20 +71,31 @@ const begin = (
     transport = new TlsTransport(outcome, ciphertext, lower, options, serverName(outcome))
     done(Exit.succeed(transport))
   }
+  // TLS reports what it was told last in a later turn, and that says more: an alert, then the end.
+  const settleLater = (cause: unknown) => {
+    if (!settled) {
+      setImmediate(() => settle(handshakeError(cause, undefined, lower.remoteAddress)))
+    }
+  }
 
-  ciphertext.on("error", ignore)
-  socket = attach(ciphertext, settle)
-  ciphertext.attach({
-    decrypted: () => socket?.bytesRead ?? 0,
+  const ciphertext = new Ciphertext(lower, {
     onDrain: () => transport?.onLowerDrain(),
+    onEnd: () => settleLater(endedEarly()),
     onClosed: (failure) => {
       if (transport !== undefined) {
         transport.onLowerClosed(failure)
       } else {
-        settle(handshakeError(failure?.cause ?? endedEarly(), undefined, lower.remoteAddress))
+        settleLater(failure?.cause ?? endedEarly())
       }
     }
   })
+  ciphertext.on("error", ignore)
+  try {
+    socket = attach(ciphertext, settle)
+  } catch (error) {
+    settle(invalidOptions(error))
+    return ignore
+  }
   const timeout = Duration.decode(options.handshakeTimeout ?? defaultHandshakeTimeout)
   if (!settled && Duration.isFinite(timeout)) {
     cancelTimer = timers.after(
@@ -118,25 +130,18 @@ export const connectTls = (
   Effect.clockWith((clock) =>
     Effect.async<Transport, TlsError>((resume) => {
       const name = options.serverName ?? host
-      const isName = name !== undefined && Net.isIP(name) === 0
+      const dnsName = name === undefined || Net.isIP(name) !== 0 ? undefined : dnsNameOf(name)
       const verify = options.verify ?? true
-      const server = `${name ?? ""}@${format(lower.remoteAddress)}`
-      let secureContext: NodeTls.SecureContext
-      try {
-        secureContext = contextOf(options)
-      } catch (error) {
-        lower.destroy()
-        resume(Effect.fail(invalidOptions(error)))
-        return
-      }
       const attach = (ciphertext: Ciphertext, settle: Settle): NodeTls.TLSSocket => {
-        const session = options.sessions?.get(server)
+        const sessions = options.sessions
+        const key = sessions === undefined ? "" : sessionKey(options, name, lower.remoteAddress)
+        const session = sessions?.get(key)
         const socket = NodeTls.connect({
           socket: ciphertext,
-          secureContext,
+          secureContext: contextOf(options),
           rejectUnauthorized: verify,
           // An address is never sent (RFC 6066 §3), but the certificate must be for it.
-          ...(name === undefined ? {} : isName ? { servername: name } : { host: name }),
+          ...(name === undefined ? {} : dnsName === undefined ? { host: name } : { servername: dnsName }),
           ...(options.alpnProtocols === undefined ? {} : { ALPNProtocols: options.alpnProtocols.slice() }),
           ...(session === undefined ? {} : { session: Buffer.from(session) })
         })
@@ -150,15 +155,46 @@ export const connectTls = (
           socket.removeListener("error", onError)
           socket.removeListener("close", onClose)
         })
-        if (options.sessions !== undefined) {
-          socket.on("session", (session) => options.sessions?.set(server, session))
+        if (sessions !== undefined) {
+          socket.on("session", (session) => sessions.set(key, session))
         }
         return socket
       }
-      const giveUp = begin(lower, options, () => isName ? name : undefined, clockTimers(clock), attach, resume)
-      return Effect.sync(giveUp)
+      return Effect.sync(begin(lower, options, () => dnsName, clockTimers(clock), attach, resume))
     })
   )
+
+/** As it goes over the wire: without the dot that ends it, in ASCII. */
+const dnsNameOf = (name: string): string => {
+  const relative = name.endsWith(".") ? name.slice(0, -1) : name
+  return domainToASCII(relative) || relative
+}
+
+/**
+ * With a session, what was verified when it was made is taken for verified. So it is only for a connection that would
+ * have verified the same.
+ */
+const sessionKey = (options: Tls.ClientOptions, name: string | undefined, remoteAddress: Address): string => {
+  const { ca, certificate, crl, secureContext, verify } = options
+  const rules = createHash("sha256")
+  for (const material of [ca, certificate, crl]) {
+    const all = material === undefined ? [] : list(material)
+    rules.update(`${all.length}:`)
+    all.forEach((one) => rules.update(`${one.length}:`).update(one))
+  }
+  return `${name ?? ""}@${format(remoteAddress)} ${verify === false ? "any" : "verified"} ${
+    secureContext === undefined ? rules.digest("hex") : identityOf(secureContext)
+  }`
+}
+
+const identities = new WeakMap<object, number>()
+let latestIdentity = 0
+
+const identityOf = (context: object): number => {
+  const identity = identities.get(context) ?? ++latestIdentity
+  identities.set(context, identity)
+  return identity
+}
 
 /**
  * What a server presents and accepts.
@@ -170,19 +206,23 @@ export class ServerContext {
 
   /** Throws where the options can't be used. */
   constructor(private readonly options: Tls.ServerOptions) {
+    const { alpnProtocols, contexts = {}, rejectUnauthorized = true, requestCertificate = false, secureContext } =
+      options
+    const names = Object.keys(contexts)
+    if (secureContext === undefined && options.certificate === undefined && names.length === 0) {
+      throw new Error("a server needs a certificate: pass `certificate` and `key`, or `contexts`")
+    }
     this.server = NodeTls.createServer({
       ...contextOptions(options),
       handshakeTimeout: never,
-      requestCert: options.requestCertificate ?? false,
-      rejectUnauthorized: options.rejectUnauthorized ?? true,
-      ...(options.alpnProtocols === undefined ? {} : { ALPNProtocols: options.alpnProtocols.slice() })
+      requestCert: requestCertificate,
+      rejectUnauthorized,
+      ...(alpnProtocols === undefined ? {} : { ALPNProtocols: alpnProtocols.slice() }),
+      ...(names.length === 0 ? {} : { SNICallback: serverNames(contexts) })
     })
-    if (options.secureContext !== undefined) {
+    if (secureContext !== undefined) {
       // Node's server takes no context that exists already, but keeps its own here.
-      Object.assign(this.server, { _sharedCreds: options.secureContext })
-    }
-    for (const [name, context] of Object.entries(options.contexts ?? {})) {
-      this.server.addContext(name, contextOf(context))
+      Object.assign(this.server, { _sharedCreds: secureContext })
     }
   }
 
@@ -209,6 +249,21 @@ export class ServerContext {
       EventEmitter.prototype.emit.call(view, "connection", ciphertext)
     }
     return begin(lower, this.options, requestedName, timers, attach, done)
+  }
+}
+
+/** What to present by name. A name that is there wins over a wildcard, and upper and lower case are one (RFC 4343). */
+const serverNames = (contexts: NonNullable<Tls.ServerOptions["contexts"]>) => {
+  const byName = new Map(
+    Object.entries(contexts).map(([name, context], i) => [
+      dnsNameOf(name).toLowerCase(),
+      // Without an id of its own, a session with a client's certificate could not be resumed, and be tried elsewhere.
+      contextOf(context, `${i}`)
+    ])
+  )
+  return (name: string, callback: (error: null, context: NodeTls.SecureContext | undefined) => void): void => {
+    const lowerCase = name.toLowerCase()
+    callback(null, byName.get(lowerCase) ?? byName.get(lowerCase.replace(/^[^.]+/, "*")))
   }
 }
 

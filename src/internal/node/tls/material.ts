@@ -9,7 +9,8 @@ const toNode = (material: Tls.Material): string | Buffer =>
 const reveal = (key: Tls.Key): string | Buffer =>
   toNode(Redacted.isRedacted(key) ? Redacted.value<Tls.Material>(key) : key)
 
-const list = <A extends object | string>(oneOrMore: A | ReadonlyArray<A>): ReadonlyArray<A> =>
+/** @internal */
+export const list = <A extends object | string>(oneOrMore: A | ReadonlyArray<A>): ReadonlyArray<A> =>
   Array.isArray(oneOrMore) ? oneOrMore : [oneOrMore as A]
 
 /**
@@ -17,8 +18,11 @@ const list = <A extends object | string>(oneOrMore: A | ReadonlyArray<A>): Reado
  *
  * @internal
  */
-export const contextOptions = (options: Tls.NamedContext): NodeTls.SecureContextOptions => ({
+export const contextOptions = (
+  options: Tls.NamedContext & Pick<Tls.CommonOptions, "minVersion" | "maxVersion">
+): NodeTls.SecureContextOptions => ({
   ...(options.ca === undefined ? {} : { ca: list(options.ca).map(toNode) }),
+  ...(options.crl === undefined ? {} : { crl: list(options.crl).map(toNode) }),
   ...(options.certificate === undefined ? {} : { cert: list(options.certificate).map(toNode) }),
   ...(options.key === undefined ? {} : { key: list(options.key).map(reveal) }),
   ...(options.passphrase === undefined
@@ -31,9 +35,15 @@ export const contextOptions = (options: Tls.NamedContext): NodeTls.SecureContext
 })
 
 /**
- * A context of these options, or the one they bring.
+ * A context of these options, or the one they bring. `sessionIdContext` tells a server's contexts from one another.
  *
  * @internal
  */
-export const contextOf = (options: Tls.NamedContext): NodeTls.SecureContext =>
-  options.secureContext ?? NodeTls.createSecureContext(contextOptions(options))
+export const contextOf = (
+  options: Parameters<typeof contextOptions>[0],
+  sessionIdContext?: string
+): NodeTls.SecureContext =>
+  options.secureContext ?? NodeTls.createSecureContext({
+    ...contextOptions(options),
+    ...(sessionIdContext === undefined ? {} : { sessionIdContext })
+  })

@@ -2,6 +2,9 @@
  * The transport of a connection with TLS: Node's TLS over the ciphertext of another transport.
  *
  * TLS and what is below it end separately, and in either order. This transport has closed when both have.
+ *
+ * Node ends its stream alike on the peer's close_notify and on a TCP end without one. But it does so within the call that
+ * delivers the cause, so whether TCP had ended by then tells one from the other.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
@@ -21,6 +24,8 @@ export class TlsTransport extends StreamTransport<TLSSocket> {
   readonly closeTimeout: number
   private readonly allowTruncation: boolean
   private lowerClosed = false
+  /** The peer has said close_notify. */
+  private notified = false
 
   constructor(
     socket: TLSSocket,
@@ -33,6 +38,13 @@ export class TlsTransport extends StreamTransport<TLSSocket> {
     this.allowTruncation = options.allowTruncation === true
     this.closeTimeout = Duration.toMillis(options.shutdownTimeout ?? defaultShutdownTimeout)
     this.tls = new Session(socket, serverName)
+    const push = socket.push
+    socket.push = (chunk, encoding) => {
+      if (chunk === null) {
+        this.notified = !ciphertext.ended
+      }
+      return push.call(socket, chunk, encoding)
+    }
   }
 
   override get bufferedBytes(): number {
@@ -54,7 +66,7 @@ export class TlsTransport extends StreamTransport<TLSSocket> {
 
   /** The stream has ended: by the peer's close_notify, or without one. */
   override ended(): void {
-    if (this.ciphertext.alerted || this.allowTruncation) {
+    if (this.notified || this.allowTruncation) {
       super.ended()
     } else if (!this.dropped) {
       this.failure ??= {
@@ -66,11 +78,13 @@ export class TlsTransport extends StreamTransport<TLSSocket> {
     }
   }
 
+  /** Node reports what OpenSSL can't go on after, and leaves the stream open. */
   override failed(error: unknown): void {
     super.failed(error)
     if (this.failure?.reason === "Unknown" && this.failure.tls === undefined) {
       this.failure = { ...this.failure, tls: handshakeError(error, undefined, this.remoteAddress) }
     }
+    this.stream.destroy()
   }
 
   /** TLS has closed. */
