@@ -1,7 +1,7 @@
 /**
  * Asks a web server about a page, and prints the headers of its response.
  *
- *     npx tsx examples/http-headers.ts http://example.com/path/page.html
+ *     npx tsx examples/http-headers.ts https://example.com/path/page.html
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Stream } from "effect"
@@ -10,9 +10,9 @@ import { Network, NodeNetwork } from "effect-netstreams"
 const printHeaders = (url: URL) =>
   Effect.gen(function*() {
     const { reader, writer } = yield* Network.openConnection({
-      // The brackets around an IPv6 address belong to the URL.
-      host: url.hostname.replace(/^\[|\]$/g, ""),
-      port: Number(url.port || 80),
+      host: url.hostname,
+      port: Number(url.port || (url.protocol === "https:" ? 443 : 80)),
+      tls: url.protocol === "https:" && { alpnProtocols: ["http/1.1"] },
       connectTimeout: "10 seconds"
     })
     yield* writer.writeAll([
@@ -31,8 +31,8 @@ const printHeaders = (url: URL) =>
 const program = Effect.gen(function*() {
   const argument = process.argv[2] ?? ""
   const url = URL.canParse(argument) ? new URL(argument) : undefined
-  if (url?.protocol !== "http:") {
-    return yield* Effect.fail(new Error(`an http:// URL is needed, got ${JSON.stringify(argument)}`))
+  if (url?.protocol !== "http:" && url?.protocol !== "https:") {
+    return yield* Effect.fail(new Error(`an http:// or https:// URL is needed, got ${JSON.stringify(argument)}`))
   }
   yield* printHeaders(url)
 })

@@ -90,14 +90,14 @@ export interface ClientOptions extends CommonOptions {
 }
 
 /**
- * What a server presents to clients that ask for a name.
+ * What a server presents to clients that ask for a name, and whom it trusts then. The protocol's version has been settled
+ * by the time the name is looked at, so it is the same for all names.
  *
  * @since 0.1.0
  * @category options
  */
 export interface NamedContext
-  extends
-    Pick<CommonOptions, "ca" | "certificate" | "key" | "passphrase" | "minVersion" | "maxVersion" | "secureContext">
+  extends Pick<CommonOptions, "ca" | "crl" | "certificate" | "key" | "passphrase" | "secureContext">
 {}
 
 /**

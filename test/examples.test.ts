@@ -1,9 +1,9 @@
 import { FileSystem } from "@effect/platform"
 import { NodeContext, NodeStream } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Deferred, Effect, Stream } from "effect"
 import { Address, Network, NodeNetwork, StreamReader } from "effect-netstreams"
-import { spawn } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
 import * as Fs from "node:fs"
 import * as Http from "node:http"
@@ -23,13 +23,21 @@ const patience = 60_000
  * It is what `npx tsx` starts, without the process that stands in front of it there: that one kills a program which does
  * not hear of a signal within 30 milliseconds.
  */
-const start = (example: string, ...args: ReadonlyArray<string>) =>
+const start = (example: string, ...args: ReadonlyArray<string>) => startWith({}, example, ...args)
+
+/** The same with what it finds in its environment and on its standard input. */
+const startWith = (
+  given: { readonly env?: Record<string, string>; readonly input?: string },
+  example: string,
+  ...args: ReadonlyArray<string>
+) =>
   Effect.gen(function*() {
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
         spawn(process.execPath, ["--import", "tsx", `examples/${example}.ts`, ...args], {
           cwd: root,
-          stdio: ["ignore", "pipe", "pipe"]
+          env: { ...process.env, ...given.env },
+          stdio: ["pipe", "pipe", "pipe"]
         })
       ),
       (child) =>
@@ -41,6 +49,7 @@ const start = (example: string, ...args: ReadonlyArray<string>) =>
           }
         })
     )
+    child.stdin.on("error", () => {}).end(given.input ?? "")
     const closed = once(child, "close")
     let complaints = ""
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
@@ -82,6 +91,25 @@ const start = (example: string, ...args: ReadonlyArray<string>) =>
     }
   })
 
+const hasOpenssl = spawnSync("openssl", ["version"]).status === 0
+if (!hasOpenssl) {
+  console.warn("SKIPPED: the examples with TLS, for there is no openssl to make certificates")
+}
+
+/** A certificate for 127.0.0.1 that vouches for itself. */
+const certificate = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const folder = yield* fs.makeTempDirectoryScoped()
+  const file = Path.join(folder, "cert.pem")
+  const keyFile = Path.join(folder, "key.pem")
+  spawnSync("openssl", [
+    ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "1"],
+    ...["-keyout", keyFile, "-out", file, "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+  ])
+  const tls = { certificate: yield* fs.readFileString(file), key: yield* fs.readFileString(keyFile) }
+  return { file, tls }
+})
+
 const portOf = (address: string): number => Number(address.slice(address.lastIndexOf(":") + 1))
 
 /** A port on which nobody listens. */
@@ -101,7 +129,9 @@ describe("examples", () => {
       "demo.ts",
       "echo-client.ts",
       "echo-server.ts",
-      "http-headers.ts"
+      "http-headers.ts",
+      "mtls-echo.ts",
+      "smtp-starttls.ts"
     ])
     for (const name of examples) {
       const text = Fs.readFileSync(Path.join(root, "examples", name), "utf8")
@@ -170,7 +200,90 @@ describe("examples", () => {
       assert.strictEqual(yield* example.exit, 0)
     }), patience)
 
-  it.scopedLive("http-headers wants an http URL", () =>
+  it.scopedLive.skipIf(!hasOpenssl)("mtls-echo knows its client by the certificate", () =>
+    Effect.gen(function*() {
+      const example = yield* start("mtls-echo")
+      assert.strictEqual(yield* example.rest, "hello, alice\nwho am I?\n")
+      assert.strictEqual(yield* example.exit, 0)
+    }), patience)
+
+  it.scopedLive.skipIf(!hasOpenssl)(
+    "http-headers reads from https, where the certificate can be trusted",
+    () =>
+      Effect.gen(function*() {
+        const { file, tls } = yield* certificate
+        const server = yield* Network.startServer(
+          { host: "127.0.0.1", tls },
+          ({ reader, writer }) =>
+            Effect.zipRight(
+              reader.readUntil("\r\n\r\n"),
+              writer.write("HTTP/1.1 204 No Content\r\nX-Over: TLS\r\n\r\n")
+            )
+        )
+        const url = `https://127.0.0.1:${portOf(Address.format(server.addresses[0]))}/`
+
+        const trusting = yield* startWith({ env: { NODE_EXTRA_CA_CERTS: file } }, "http-headers", url)
+        assert.strictEqual(yield* trusting.rest, "HTTP/1.1 204 No Content\nX-Over: TLS\n")
+        assert.strictEqual(yield* trusting.exit, 0)
+
+        const careful = yield* start("http-headers", url)
+        assert.include((yield* careful.rest) + (yield* careful.complaints), "the peer's certificate was not accepted")
+        assert.strictEqual(yield* careful.exit, 1)
+      }).pipe(Effect.provide(NodeNetwork.layer), Effect.provide(NodeContext.layer)),
+    patience
+  )
+
+  it.scopedLive.skipIf(!hasOpenssl)(
+    "smtp-starttls sends its mail over TLS, and dots its dots",
+    () =>
+      Effect.gen(function*() {
+        const { file, tls } = yield* certificate
+        const mail = yield* Deferred.make<ReadonlyArray<string>>()
+        const server = yield* Network.startServer({ host: "127.0.0.1" }, (plain) =>
+          Effect.gen(function*() {
+            yield* plain.writer.write("220 test\r\n")
+            yield* plain.reader.readUntil("\r\n")
+            yield* plain.writer.write("250-test\r\n250 STARTTLS\r\n")
+            yield* plain.reader.readUntil("\r\n")
+            yield* plain.writer.write("220 go\r\n")
+            const secure = yield* plain.startTls({ role: "server", ...tls })
+            const lines: Array<string> = []
+            let inData = false
+            yield* secure.reader.forEachLine((line) => {
+              lines.push(line)
+              if (inData && line !== ".") {
+                return
+              }
+              inData = line === "DATA"
+              return secure.writer.write(inData ? "354 go on\r\n" : line === "QUIT" ? "221 bye\r\n" : "250 ok\r\n")
+            })
+            yield* Deferred.succeed(mail, lines)
+          }))
+        const port = portOf(Address.format(server.addresses[0]))
+        const example = yield* startWith(
+          { env: { SMTP_CA: file }, input: "Subject: dots\n\n.one\n..two" },
+          ...["smtp-starttls", `127.0.0.1:${port}`, "a@example.org", "b@example.org"] as const
+        )
+        const conversation = yield* example.rest
+        assert.include(conversation, "C: STARTTLS\nS: 220 go\n-- TLSv1.3\nC: EHLO localhost\n")
+        assert.strictEqual(yield* example.exit, 0)
+        assert.deepStrictEqual(yield* Deferred.await(mail), [
+          "EHLO localhost",
+          "MAIL FROM:<a@example.org>",
+          "RCPT TO:<b@example.org>",
+          "DATA",
+          "Subject: dots",
+          "",
+          "..one",
+          "...two",
+          ".",
+          "QUIT"
+        ])
+      }).pipe(Effect.provide(NodeNetwork.layer), Effect.provide(NodeContext.layer)),
+    patience
+  )
+
+  it.scopedLive("http-headers wants a web URL", () =>
     Effect.gen(function*() {
       const example = yield* start("http-headers", "gopher://localhost/")
       assert.include((yield* example.rest) + (yield* example.complaints), "got \"gopher://localhost/\"")

@@ -35,7 +35,7 @@ import { ResolveError, type Service as ResolverService } from "../Resolver.js"
 import type { TcpDialOptions, UnixDialOptions } from "../Transport.js"
 import { Background } from "./background.js"
 import { type Progress, withConnectTimeout } from "./connectTimeout.js"
-import { type Dialer, type Local, Race } from "./dialRace.js"
+import { type Dialer, type Local, Race, type RaceOptions } from "./dialRace.js"
 import { type DialObserver, observe } from "./dialTelemetry.js"
 import { ipFamily } from "./ipAddress.js"
 
@@ -161,13 +161,17 @@ export const dialWithin = <A>(
 
 type Addresses = ReadonlyArray<Address.TcpAddress>
 
-class TcpDial<A> {
-  private readonly background: Background
-  private readonly observer: DialObserver | undefined
+class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
+  readonly background: Background
+  readonly observer: DialObserver | undefined
+  readonly progress: Progress
+  readonly target: string
+  readonly dialer: Dialer<A>
+  readonly delay: number
   private readonly options: TcpDialOptions
   private readonly resolver: ResolverService
   private readonly race: Race<A, Address.TcpAddress>
-  /** What to bind to, at most one of which is used for each family; undefined where there is no need to bind. */
+  /** The addresses to bind to, of which each family uses the first that is its own. */
   private locals: ReadonlyArray<string> | undefined = undefined
 
   constructor(
@@ -180,19 +184,13 @@ class TcpDial<A> {
   ) {
     this.background = background
     this.observer = observer
+    this.progress = progress
+    this.target = formatTarget(options.host, options.port)
+    this.dialer = dialer
+    this.delay = options.happyEyeballsDelay === undefined ? defaultDelay : Duration.toMillis(options.happyEyeballsDelay)
     this.options = options
     this.resolver = resolver
-    this.race = new Race({
-      background,
-      observer,
-      progress,
-      target: formatTarget(options.host, options.port),
-      dialer,
-      local: options.localAddress === undefined && options.localPort === undefined
-        ? undefined
-        : (address) => this.local(address),
-      delay: options.happyEyeballsDelay === undefined ? defaultDelay : Duration.toMillis(options.happyEyeballsDelay)
-    })
+    this.race = new Race(this)
   }
 
   run(): Effect.Effect<A, ConnectError> {
@@ -305,10 +303,9 @@ class TcpDial<A> {
 
   /** Hands all addresses known so far to the race, or ends it where none can be bound to and no more will come. */
   private offer(addresses: Addresses, expecting: boolean): void {
-    const { locals } = this
-    const fitting = locals === undefined
+    const fitting = this.locals === undefined
       ? addresses
-      : addresses.filter((address) => this.local(address).address !== undefined)
+      : addresses.filter((address) => this.localOf(address)?.address !== undefined)
     if (fitting.length > 0 || expecting) {
       return this.race.offer(interleave(fitting, this.options.interleave ?? 1), expecting)
     }
@@ -317,18 +314,18 @@ class TcpDial<A> {
     this.race.finish(Exit.fail(this.refusal("AddressNotAvailable", detail)))
   }
 
-  private local(address: Address.TcpAddress): Local {
-    return {
-      address: this.locals?.find((local) => ipFamily(local) === address.family),
-      port: this.options.localPort
-    }
+  localOf(address: Address.TcpAddress): Local | undefined {
+    const { locals, options: { localPort } } = this
+    return locals === undefined && localPort === undefined
+      ? undefined
+      : { address: locals?.find((local) => ipFamily(local) === address.family), port: localPort }
   }
 
   /** An error that no attempt is to blame for. */
   private refusal(reason: AddressReason, detail: string): ConnectError {
     return new ConnectError({
       reason,
-      target: formatTarget(this.options.host, this.options.port),
+      target: this.target,
       attempts: [],
       detail: Option.some(detail)
     })
@@ -337,7 +334,7 @@ class TcpDial<A> {
   private unresolved(error: ResolveError): ConnectError {
     return new ConnectError({
       reason: reasonOf(error),
-      target: formatTarget(this.options.host, this.options.port),
+      target: this.target,
       attempts: [],
       code: error.code,
       cause: error.cause ?? error,
@@ -379,7 +376,7 @@ export const dialUnixWithin = <A>(
       progress,
       target: path,
       dialer,
-      local: undefined,
+      localOf: () => undefined,
       delay: Infinity
     })
     return race.run(() => race.offer([Address.unix(path)], false))

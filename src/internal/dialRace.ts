@@ -112,7 +112,7 @@ export interface RaceOptions<A, Where extends Address.Address> {
   readonly progress: Progress
   readonly target: string
   readonly dialer: Dialer<A, Where>
-  readonly local: ((address: Where) => Local) | undefined
+  readonly localOf: (address: Where) => Local | undefined
   /** Milliseconds; 0 is all at once, infinity one after another. */
   readonly delay: number
 }
@@ -201,7 +201,7 @@ export class Race<A, Where extends Address.Address> {
   }
 
   private start(address: Where): void {
-    const { background, delay, dialer, local, observer, progress } = this.options
+    const { background, delay, dialer, observer, progress } = this.options
     const attempt = new Attempt<A, Where>(this, address)
     this.attempts.push(attempt)
     this.running += 1
@@ -209,7 +209,7 @@ export class Race<A, Where extends Address.Address> {
     progress.phase = address._tag === "TcpAddress" ? "tcp" : "unix"
     try {
       attempt.tell = observer?.attempt(address)
-      attempt.giveUp = dialer.connect(address, local?.(address), attempt)
+      attempt.giveUp = dialer.connect(address, this.options.localOf(address), attempt)
     } catch (defect) {
       // Thrown into a timer it would end the process, with the other attempts still open.
       attempt.end("given up")

@@ -27,10 +27,10 @@ import { type Consumer, type InputBuffer, type Outcome, ReadFault } from "./inpu
 const handOver = 64
 const breath = 4096
 /**
- * How many operations of the run loop lie between taking bytes and the fiber going on with them, with room to spare: also
- * the end of a generator that returns what it read is one.
+ * How many operations of the run loop lie between taking bytes and the fiber going on with them, with room to spare: one
+ * for each generator that returns what it read, some fifteen for a stream that hands on one element.
  */
-const margin = 8
+const margin = 32
 
 type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
 

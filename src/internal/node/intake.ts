@@ -7,11 +7,15 @@
  * - **Small reads** go into one buffer that every connection of the process shares, and are copied out of it: a copy of a
  *   few hundred bytes costs less than the 64 KiB that Node allocates for a read whose size it can't know. A connection
  *   that waits holds no buffer at all.
- * - **Large reads** go into a slab of the connection's own, and are handed out as views of it, never copied.
+ * - **Large reads** go into a slab of the connection's own, one for each, and are handed out without a copy.
  *
- * A read that fills most of the shared buffer moves the connection to a slab, and one that is small moves it back. The
- * shared buffer is filled and emptied within one call of Node's, so that connections can't meet in it; no chunk that is
- * handed out may ever be a view of it.
+ * A read that fills half of the shared buffer moves the connection to slabs, and one that is smaller moves it back. The
+ * shared buffer is filled and emptied within one call of Node's, so connections can't meet in it. On Windows they might,
+ * where the system is given the buffer before there is anything to read; there the socket emits `data`, like any other.
+ *
+ * No chunk that is handed out shares memory with another, or with what is still to be read into: whoever has one may keep
+ * it, or transfer its buffer to a worker. So what is left of a slab is given up. (Handing it out in parts was measured: it
+ * gains nothing, for reads that are worth a slab fill it.)
  *
  * Node calls the function that lends without saying for whom, but directly after the one that received. So the transport
  * that received leaves the next buffer in a variable for it.
@@ -24,16 +28,17 @@ import { addressReason, codeOf } from "../errno.js"
 import type { SocketSettings } from "./socketSettings.js"
 import { localOf, remoteOf, SocketTransport, unnamed } from "./transport.js"
 
-const sharedSize = 64 * 1024
-const slabSize = 64 * 1024
-/** A read of at least this much is worth a slab for the next one. */
+/** Also the size of a slab: what a system call takes is rarely more, and a chunk is what a slow reader may overshoot by. */
+const bufferSize = 64 * 1024
+/** A read of at least this much makes the next one worth a slab. */
 const large = 32 * 1024
-/** A slab with less room than this is done with. */
-const leastRoom = 32 * 1024
+
+const lends = process.platform !== "win32"
 
 let shared: Uint8Array | undefined
 
-const sharedBuffer = (): Uint8Array => shared ??= new Uint8Array(sharedSize)
+/** Not zeroed: what has not been read is not handed out. */
+const newBuffer = (): Uint8Array => new Uint8Array(Buffer.allocUnsafeSlow(bufferSize).buffer)
 
 const attemptFailure = (cause: unknown): AttemptFailure => {
   const code = codeOf(cause)
@@ -44,7 +49,7 @@ const attemptFailure = (cause: unknown): AttemptFailure => {
 let next: Uint8Array | undefined
 
 const lend = (): Uint8Array => {
-  const buffer = next ?? sharedBuffer()
+  const buffer = next ?? (shared ??= newBuffer())
   next = undefined
   return buffer
 }
@@ -99,7 +104,11 @@ export class DialledTransport extends SocketTransport {
   }
 
   protected override flow(): void {
-    this.stream.resume()
+    if (lends) {
+      this.stream.resume()
+    } else {
+      super.flow()
+    }
   }
 
   override pause(): void {
@@ -114,25 +123,16 @@ export class DialledTransport extends SocketTransport {
 
   /** Takes what was read. False stops the reading. */
   read(size: number, buffer: Uint8Array): boolean {
-    if (buffer === shared) {
-      if (size >= large) {
-        next = new Uint8Array(slabSize)
-      }
-      this.take(buffer.slice(0, size))
-    } else {
-      if (size >= large) {
-        next = buffer.length - size >= leastRoom ? buffer.subarray(size) : new Uint8Array(slabSize)
-      }
-      this.take(new Uint8Array(buffer.buffer, buffer.byteOffset, size))
+    if (size >= large) {
+      next = newBuffer()
+    }
+    if (!this.dropped) {
+      this.receiver!.onData(
+        size < large || buffer === shared ? buffer.slice(0, size) : new Uint8Array(buffer.buffer, 0, size)
+      )
     }
     // `resume` and `pause` in one turn leave Node reading.
     return !this.paused
-  }
-
-  private take(chunk: Uint8Array): void {
-    if (!this.dropped) {
-      this.receiver!.onData(chunk)
-    }
   }
 }
 
@@ -141,13 +141,13 @@ export class DialledTransport extends SocketTransport {
  *
  * @internal
  */
-export const open = (options: SocketSettings): DialledTransport => {
+export const open = (settings: SocketSettings): DialledTransport => {
   const socket = new Net.Socket(
     {
       allowHalfOpen: true,
-      ...options,
-      onread: { buffer: lend, callback: (size: number, buffer: Uint8Array) => transport.read(size, buffer) }
-    } as Net.SocketConstructorOpts
+      ...settings,
+      onread: lends ? { buffer: lend, callback: (size, buffer) => transport.read(size, buffer) } : undefined
+    } as Net.SocketConstructorOpts & { readonly onread?: Net.OnReadOpts | undefined }
   )
   const transport = new DialledTransport(socket, unnamed, unnamed)
   return transport
