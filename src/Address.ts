@@ -68,8 +68,11 @@ export const Address: Schema.Union<[typeof TcpAddress, typeof UnixAddress]> = Sc
  */
 export type Address = TcpAddress | UnixAddress
 
-// The fields come from the operating system or from the two constructors below, so there is nothing left to validate.
+// The fields come from the operating system or from the two constructors below, so there is nothing left to validate; and
+// what a schema's constructor does besides takes longer than all else that an accepted connection needs.
 const trusted = { disableValidation: true } as const
+const make = (host: string, port: number, family: 4 | 6): TcpAddress =>
+  Object.assign(Object.create(TcpAddress.prototype), { host, port, family, _tag: "TcpAddress" })
 
 /**
  * The TCP address of a numeric host; a host with a colon is IPv6.
@@ -78,7 +81,7 @@ const trusted = { disableValidation: true } as const
  * @category constructors
  */
 export const tcp = (host: string, port: number): TcpAddress =>
-  new TcpAddress({ host, port, family: host.includes(":") ? 6 : 4 }, trusted)
+  make(host, port, host.includes(":") ? 6 : 4)
 
 /**
  * The address of a Unix socket; without a path, or with an empty one, that of an unnamed end.

@@ -49,8 +49,13 @@ export const notEmpty = (name: string, value: string | undefined): Problem =>
     ? undefined
     : `${name} must not be empty, got ${show(value)}`
 
-/** `0 seconds` and `Duration.infinity` are durations like any other. */
+/** `0 seconds` and `Duration.infinity` are durations like any other. `Duration` itself takes what is negative for zero. */
 export const duration = (name: string, value: Duration.DurationInput | undefined): Problem =>
-  value === undefined || (Option.isSome(Duration.decodeUnknown(value)) && !(typeof value === "number" && value < 0))
+  value === undefined || (Option.isSome(Duration.decodeUnknown(value)) && !isNegative(value))
     ? undefined
     : `${name} must be a duration, 0 or longer, got ${show(value)}`
+
+const isNegative = (value: Duration.DurationInput): boolean =>
+  typeof value === "number" || typeof value === "bigint"
+    ? !(value >= 0)
+    : typeof value === "string" && value.trimStart().startsWith("-")

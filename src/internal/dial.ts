@@ -321,6 +321,19 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
       : { address: locals?.find((local) => ipFamily(local) === address.family), port: localPort }
   }
 
+  /** These two are about the address to bind to, which the attempts don't show. */
+  detailOf(reason: AddressReason): string | undefined {
+    const { localAddress, localPort } = this.options
+    const local = localPort === undefined ? localAddress : formatTarget(localAddress ?? "*", localPort)
+    return local === undefined
+      ? undefined
+      : reason === "AddressNotAvailable"
+      ? `the local address ${local} is not one of this machine's`
+      : reason === "AddressInUse"
+      ? `the local address ${local} is in use`
+      : undefined
+  }
+
   /** An error that no attempt is to blame for. */
   private refusal(reason: AddressReason, detail: string): ConnectError {
     return new ConnectError({
@@ -377,6 +390,7 @@ export const dialUnixWithin = <A>(
       target: path,
       dialer,
       localOf: () => undefined,
+      detailOf: () => undefined,
       delay: Infinity
     })
     return race.run(() => race.offer([Address.unix(path)], false))

@@ -113,6 +113,8 @@ export interface RaceOptions<A, Where extends Address.Address> {
   readonly target: string
   readonly dialer: Dialer<A, Where>
   readonly localOf: (address: Where) => Local | undefined
+  /** What there is to say of a reason beyond what it says itself. */
+  readonly detailOf: (reason: AddressReason) => string | undefined
   /** Milliseconds; 0 is all at once, infinity one after another. */
   readonly delay: number
 }
@@ -281,7 +283,8 @@ export class Race<A, Where extends Address.Address> {
       target: this.options.target,
       attempts: this.report(),
       code: Option.fromNullable(telling.code),
-      cause: telling.cause
+      cause: telling.cause,
+      detail: Option.fromNullable(this.options.detailOf(telling.reason))
     })
   }
 }

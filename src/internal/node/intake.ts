@@ -123,13 +123,18 @@ export class DialledTransport extends SocketTransport {
 
   /** Takes what was read. False stops the reading. */
   read(size: number, buffer: Uint8Array): boolean {
+    if (!this.dropped) {
+      const chunk = size < large || buffer === shared ? buffer.slice(0, size) : new Uint8Array(buffer.buffer, 0, size)
+      try {
+        this.receiver!.onData(chunk)
+      } catch (defect) {
+        // Node would not ask for another buffer, and read into the chunk.
+        this.stream.destroy()
+        throw defect
+      }
+    }
     if (size >= large) {
       next = newBuffer()
-    }
-    if (!this.dropped) {
-      this.receiver!.onData(
-        size < large || buffer === shared ? buffer.slice(0, size) : new Uint8Array(buffer.buffer, 0, size)
-      )
     }
     // `resume` and `pause` in one turn leave Node reading.
     return !this.paused
