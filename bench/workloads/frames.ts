@@ -1,0 +1,75 @@
+import { Effect } from "effect"
+import { Network } from "effect-netstreams"
+import * as Net from "node:net"
+import { asClient, host } from "../contenders.js"
+import { source } from "../peer.js"
+import type { Meter, Workload } from "../workload.js"
+
+/** Bytes of a frame, after the four that say how many there are. */
+const size = 100
+
+const { library, raw } = asClient(source(`\0\0\0${String.fromCharCode(size)}${"x".repeat(size)}`))
+
+const countFrame = (meter: Meter, frame: Uint8Array): void => {
+  if (frame.length !== size) {
+    throw new Error(`a frame of ${frame.length} bytes`)
+  }
+  meter.count++
+}
+
+export const frames: Workload = {
+  name: "frames",
+  title: `Frames of a 4-byte length and ${size} bytes`,
+  unit: "frames/s",
+  better: "higher",
+  contenders: [
+    raw("node:net, readUInt32BE and subarray", (port, meter) => {
+      let rest = Buffer.alloc(0)
+      Net.connect(port, host).on("data", (chunk) => {
+        let from = 0
+        // The frame that began in the chunk before.
+        while (rest.length > 0) {
+          const whole = rest.length < 4 ? 4 : 4 + rest.readUInt32BE(0)
+          const more = chunk.subarray(from, from + whole - rest.length)
+          rest = Buffer.concat([rest, more])
+          from += more.length
+          if (rest.length < whole) {
+            return
+          }
+          if (whole > 4) {
+            countFrame(meter, rest.subarray(4))
+            rest = Buffer.alloc(0)
+          }
+        }
+        while (from + 4 <= chunk.length) {
+          const end = from + 4 + chunk.readUInt32BE(from)
+          if (end > chunk.length) {
+            break
+          }
+          countFrame(meter, chunk.subarray(from + 4, end))
+          from = end
+        }
+        rest = chunk.subarray(from)
+      })
+    }),
+
+    library("readUint32, readExactly", (port, meter) =>
+      Effect.gen(function*() {
+        const { reader } = yield* Network.openConnection({ host, port })
+        while (true) {
+          const length = yield* reader.readUint32
+          countFrame(meter, yield* reader.readExactly(length))
+        }
+      }), { target: 0.8 }),
+
+    library("readExactly twice", (port, meter) =>
+      Effect.gen(function*() {
+        const { reader } = yield* Network.openConnection({ host, port })
+        while (true) {
+          const head = yield* reader.readExactly(4)
+          const length = new DataView(head.buffer, head.byteOffset).getUint32(0)
+          countFrame(meter, yield* reader.readExactly(length))
+        }
+      }), { target: 0.6 })
+  ]
+}

@@ -1,0 +1,24 @@
+import type { Workload } from "../workload.js"
+import { bulk } from "./bulk.js"
+import { churns } from "./churn.js"
+import { dial } from "./dial.js"
+import { echoes } from "./echo.js"
+import { frames } from "./frames.js"
+import { linesAsBytes, linesAsText } from "./lines.js"
+import { longLine } from "./longLine.js"
+import { idleMemory, slowConsumer } from "./memory.js"
+import { tls } from "./tls.js"
+
+export const workloads: ReadonlyArray<Workload> = [
+  bulk,
+  linesAsBytes,
+  linesAsText,
+  frames,
+  ...echoes,
+  ...churns,
+  dial,
+  idleMemory,
+  slowConsumer,
+  longLine,
+  ...tls
+]

@@ -1,0 +1,148 @@
+import { Effect, Schedule, Stream } from "effect"
+import { type Connection, Network } from "effect-netstreams"
+import * as Net from "node:net"
+import { host, listen, listenRaw, run } from "../contenders.js"
+import { clients, source } from "../peer.js"
+import { type Conditions, type Contender, type Meter, type Sample, sleep, type Workload } from "../workload.js"
+
+const settle = async (): Promise<void> => {
+  for (let i = 0; i < 5; i++) {
+    globalThis.gc!()
+    await sleep(50)
+  }
+}
+
+// -----------------------------------------------------------------------------
+// idle connections
+// -----------------------------------------------------------------------------
+
+const few = 200
+const many = 5000
+
+/** By how much the process grows with each connection. Some come before, for what is made once. */
+const perConnection = async (port: number, accepted: Meter, conditions: Conditions): Promise<Sample> => {
+  const open = async (connections: number) => {
+    const all = accepted.count + connections
+    await clients(port, { connections, size: 64, roundTrips: 0 }, conditions)
+    while (accepted.count < all) {
+      await sleep(50)
+    }
+    await settle()
+    return process.memoryUsage.rss()
+  }
+  const before = await open(few)
+  const after = await open(many)
+  return { value: (after - before) / many }
+}
+
+const idleRaw = (name: string, handler: (socket: Net.Socket) => void): Contender => ({
+  name,
+  kind: "raw",
+  measure: async (conditions) => {
+    const accepted: Meter = { count: 0 }
+    const port = await listenRaw((socket) => {
+      accepted.count++
+      handler(socket)
+    })
+    return perConnection(port, accepted, conditions)
+  }
+})
+
+const idle = (
+  name: string,
+  handler: (connection: Connection.Connection) => Effect.Effect<unknown, unknown>,
+  target?: number
+): Contender => ({
+  name,
+  kind: "library",
+  target,
+  measure: (conditions) => {
+    const accepted: Meter = { count: 0 }
+    return run(Effect.flatMap(
+      listen((connection) => {
+        accepted.count++
+        return handler(connection)
+      }),
+      (port) => Effect.promise(() => perConnection(port, accepted, conditions))
+    ))
+  }
+})
+
+export const idleMemory: Workload = {
+  name: "idle-memory",
+  title: `Memory of an idle accepted connection, of ${many}`,
+  unit: "bytes",
+  better: "lower",
+  contenders: [
+    idleRaw("node:net, data, error and close events", (socket) => {
+      socket.on("data", (chunk) => socket.write(chunk))
+      socket.on("error", () => {})
+      socket.on("close", () => {})
+    }),
+    idle("handler in readLine", ({ reader }) => reader.readLine, 1.8),
+    idle("handler in a loop of read and write", ({ reader, writer }) =>
+      Effect.gen(function*() {
+        while (true) {
+          yield* writer.write(yield* reader.read(65_536))
+        }
+      }), 1.8)
+  ]
+}
+
+// -----------------------------------------------------------------------------
+// slow consumers
+// -----------------------------------------------------------------------------
+
+const mebibyte = 2 ** 20
+
+/** By how much this process grows at most while a peer sends what it can and our side takes a piece now and then. */
+const slow = (
+  name: string,
+  kind: Contender["kind"],
+  start: (port: number) => Promise<unknown> | void
+): Contender => ({
+  name,
+  kind,
+  measure: async (conditions) => {
+    const port = await source(`${"x".repeat(79)}\n`)(conditions)
+    await settle()
+    const before = process.memoryUsage.rss()
+    let most = before
+    const watch = setInterval(() => {
+      most = Math.max(most, process.memoryUsage.rss())
+    }, 10)
+    await Promise.race([
+      sleep(conditions.warmUp + conditions.measured),
+      Promise.resolve(start(port)).then(() => Promise.reject(new Error("the source ended")))
+    ])
+    clearInterval(watch)
+    return { value: (most - before) / mebibyte }
+  }
+})
+
+const pause = Effect.sleep("100 millis")
+
+const slowLibrary = (
+  name: string,
+  consume: (connection: Connection.Connection) => Effect.Effect<unknown, unknown>
+): Contender => slow(name, "library", (port) => run(Effect.flatMap(Network.openConnection({ host, port }), consume)))
+
+export const slowConsumer: Workload = {
+  name: "slow-consumer",
+  title: "Growth while the peer sends without end and something is read ten times a second",
+  unit: "MiB",
+  better: "lower",
+  compared: false,
+  contenders: [
+    slow("node:net, for await", "raw", async (port) => {
+      for await (const _ of Net.connect(port, host)) {
+        await sleep(100)
+      }
+    }),
+    slowLibrary("read(65536)", ({ reader }) => Effect.repeat(reader.read(65_536), Schedule.spaced("100 millis"))),
+    slowLibrary("readLine", ({ reader }) => Effect.repeat(reader.readLine, Schedule.spaced("100 millis"))),
+    slowLibrary("bytes", ({ reader }) => Stream.runForEach(reader.bytes, () => pause)),
+    slowLibrary("lines", ({ reader }) => Stream.runForEach(reader.lines(), () => pause)),
+    slowLibrary("forEachLine", ({ reader }) => reader.forEachLine(() => pause))
+  ]
+}

@@ -1,0 +1,933 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
+import { expectTypeOf } from "vitest"
+import * as Address from "../src/Address.js"
+import type * as Connection from "../src/Connection.js"
+import * as Network from "../src/Network.js"
+import type { ListenError } from "../src/NetworkError.js"
+import * as NodeNetwork from "../src/NodeNetwork.js"
+import * as Server from "../src/Server.js"
+import type { TransportFailure } from "../src/Transport.js"
+import { Random, toLatin1, utf8 } from "./support/chunkings.js"
+import { leavesNoHandles } from "./support/handles.js"
+import { MemoryListener, type MemoryOptions, settle } from "./support/memoryTransport.js"
+import { portOf, rawConnect, turns, until } from "./support/rawPeer.js"
+
+leavesNoHandles()
+
+// ---------------------------------------------------------------------------
+// a server in memory
+// ---------------------------------------------------------------------------
+
+/** The other end of an accepted connection: notes what it sees, and ends its side when the server does. */
+const client = (listener: MemoryListener, options: MemoryOptions & { readonly endsToo?: boolean } = {}) => {
+  const transport = listener.dial(options)
+  const chunks: Array<Uint8Array> = []
+  const seen = {
+    transport,
+    /** The server's end. */
+    accepted: listener.accepted!,
+    address: Address.format(listener.accepted!.remoteAddress),
+    ended: false,
+    closed: false,
+    failure: undefined as TransportFailure | undefined,
+    text: () => toLatin1(Buffer.concat(chunks)),
+    send: (text: string) => transport.write([utf8(text)])
+  }
+  transport.start({
+    onData: (chunk) => {
+      chunks.push(chunk)
+    },
+    onEnd: () => {
+      seen.ended = true
+      if (options.endsToo !== false) {
+        transport.end()
+      }
+    },
+    onDrain: () => {},
+    onClosed: (failure) => {
+      seen.closed = true
+      seen.failure = failure
+    }
+  })
+  return seen
+}
+
+type Reports = ReadonlyArray<{
+  readonly phase: string
+  readonly address: string
+  readonly cause: Cause.Cause<unknown>
+}>
+
+/** A server, and what its `onError` was told. */
+const start = <E, R>(
+  handler: Server.Handler<E, R>,
+  options: Server.Options & { readonly startServing?: boolean } = {}
+) =>
+  Effect.gen(function*() {
+    const listener = new MemoryListener()
+    const reports: Array<Reports[number]> = []
+    const server = yield* Server.make(listener.listen, {
+      onError: ({ cause, phase, remoteAddress }) =>
+        Effect.sync(() => {
+          reports.push({
+            phase,
+            address: Option.match(remoteAddress, { onNone: () => "none", onSome: Address.format }),
+            cause
+          })
+        }),
+      ...options
+    }, handler)
+    return { listener, reports, server }
+  })
+
+/** The same, with no end that waits for a clock which stands still. */
+const serve = <E, R>(handler: Server.Handler<E, R>, options?: Parameters<typeof start>[1]) =>
+  Effect.tap(start(handler, options), ({ listener, server }) =>
+    Effect.addFinalizer(() => {
+      listener.dropClients()
+      return server.shutdown({ gracePeriod: 0 })
+    }))
+
+const echo: Server.Handler<unknown, never> = ({ reader, writer }) => Stream.run(reader.bytes, writer.sink)
+
+const isDone = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Effect.Effect<boolean> =>
+  Effect.map(Fiber.poll(fiber), Option.isSome)
+
+const counts = ({ aborted, closed, finished, interrupted }: Server.ShutdownReport) => ({
+  finished,
+  closed,
+  interrupted,
+  aborted
+})
+
+/** Says hello, and then does what it was told to by the first line: so one server has handlers of every kind. */
+const byOrder =
+  (orders: Record<string, Server.Handler<unknown, never>>): Server.Handler<unknown, never> => (connection) =>
+    Effect.gen(function*() {
+      const order = toLatin1(yield* connection.reader.readLine).trim()
+      return yield* orders[order]!(connection)
+    })
+
+describe("a handler", () => {
+  const boom = new Error("boom")
+  const endings: ReadonlyArray<{
+    readonly name: string
+    readonly handler: Server.Handler<unknown, Scope.Scope>
+    /** What is reported, if anything is. */
+    readonly reported?: (cause: Cause.Cause<unknown>) => boolean
+  }> = [
+    { name: "returns at once, without reading", handler: () => Effect.void },
+    {
+      name: "throws before there is an effect",
+      handler: () => {
+        throw boom
+      },
+      reported: (cause) => Cause.isDie(cause) && Cause.squash(cause) === boom
+    },
+    {
+      name: "fails",
+      handler: () => Effect.fail("no good"),
+      reported: (cause) => Cause.isFailure(cause) && Cause.squash(cause) === "no good"
+    },
+    {
+      name: "dies after a while",
+      handler: () => Effect.zipRight(Effect.sleep("1 second"), Effect.die(boom)),
+      reported: (cause) => Cause.isDie(cause) && Cause.squash(cause) === boom
+    },
+    {
+      name: "fails in a fiber that it joins",
+      handler: () => Effect.flatMap(Effect.fork(Effect.fail("inner")), Fiber.join),
+      reported: (cause) => Cause.squash(cause) === "inner"
+    },
+    {
+      name: "succeeds, but a finalizer of its scope dies",
+      handler: () => Effect.addFinalizer(() => Effect.die(boom)),
+      reported: (cause) => Cause.squash(cause) === boom
+    },
+    { name: "interrupts itself", handler: () => Effect.interrupt },
+    { name: "closes the connection itself", handler: (connection) => connection.close },
+    { name: "aborts the connection itself", handler: (connection) => connection.abort }
+  ]
+  for (const { handler, name, reported } of endings) {
+    it.scoped(`that ${name}: its connection is closed, ${reported ? "it is reported once" : "nothing is reported"}, and others go on`, () =>
+      Effect.gen(function*() {
+        const { listener, reports, server } = yield* serve(
+          (connection: Connection.Connection) =>
+            connection.remoteAddress.toString().endsWith(":5000") ? echo(connection) : handler(connection)
+        )
+        const other = client(listener)
+        other.send("before ")
+        const its = client(listener)
+        its.send("unread")
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.isTrue(its.closed, "its connection is open")
+        other.send("after")
+        yield* settle
+        assert.strictEqual(other.text(), "before after")
+        assert.isFalse(other.ended)
+        assert.strictEqual((yield* server.connections).length, 1)
+        assert.isTrue(yield* server.isServing)
+        if (reported === undefined) {
+          assert.deepStrictEqual(reports, [])
+        } else {
+          assert.strictEqual(reports.length, 1)
+          assert.strictEqual(reports[0]!.phase, "handler")
+          assert.strictEqual(reports[0]!.address, its.address)
+          assert.isTrue(reported(reports[0]!.cause), Cause.pretty(reports[0]!.cause))
+        }
+        other.transport.end()
+        yield* settle
+      }))
+  }
+
+  it.scoped("that returns: what it wrote is sent before the connection is closed", () =>
+    Effect.gen(function*() {
+      const { listener } = yield* serve(({ writer }) => writer.write("goodbye"))
+      const its = client(listener)
+      yield* settle
+      assert.strictEqual(its.text(), "goodbye")
+      assert.isTrue(its.ended)
+      assert.isUndefined(its.failure)
+    }))
+
+  it.scoped("has a scope of its own: its finalizers run, and may write, before the connection is closed", () =>
+    Effect.gen(function*() {
+      const order: Array<string> = []
+      const { listener } = yield* serve((connection) =>
+        Effect.gen(function*() {
+          yield* Effect.addFinalizer((exit) =>
+            Effect.gen(function*() {
+              order.push(`finalizer, ${exit._tag}, closing: ${yield* connection.isClosing}`)
+              yield* Effect.orDie(connection.writer.write("from the finalizer"))
+            })
+          )
+          yield* Effect.forkScoped(
+            Effect.onInterrupt(Effect.never, () => Effect.sync(() => order.push("its fiber ended")))
+          )
+          yield* Effect.yieldNow()
+          order.push("handler")
+          return yield* Effect.fail("it failed")
+        })
+      )
+      const its = client(listener)
+      yield* settle
+      assert.deepStrictEqual(order, ["handler", "its fiber ended", "finalizer, Failure, closing: false"])
+      assert.strictEqual(its.text(), "from the finalizer")
+      assert.isTrue(its.closed)
+    }))
+
+  it.scoped("runs with the services and the fiber refs of whoever started the server", () =>
+    Effect.gen(function*() {
+      class Greeting extends Context.Tag("Greeting")<Greeting, string>() {}
+      const tenant = yield* FiberRef.make("nobody")
+      const { listener } = yield* serve(({ writer }) =>
+        Effect.gen(function*() {
+          yield* writer.write(`${yield* Greeting} ${yield* FiberRef.get(tenant)}`)
+        })
+      ).pipe(Effect.provideService(Greeting, "hello"), Effect.locally(tenant, "you"))
+      const its = client(listener)
+      yield* settle
+      assert.strictEqual(its.text(), "hello you")
+    }))
+
+  it.scoped("can be interrupted, though the server was made where nothing can", () =>
+    Effect.gen(function*() {
+      const interrupted = yield* Deferred.make<void>()
+      const { listener, server } = yield* Effect.uninterruptible(
+        serve(() => Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, void 0)))
+      )
+      client(listener)
+      yield* settle
+      yield* server.shutdown({ gracePeriod: 0 })
+      assert.isTrue(yield* Deferred.isDone(interrupted))
+    }))
+
+  it.scoped("that shuts its own server down does not wait for itself for ever", () =>
+    Effect.gen(function*() {
+      const self = yield* Deferred.make<Server.Server>()
+      const { listener, server } = yield* serve(() =>
+        Effect.flatMap(Deferred.await(self), (server) => server.shutdown())
+      )
+      const its = client(listener)
+      yield* Deferred.succeed(self, server)
+      yield* TestClock.adjust("3 seconds")
+      yield* server.awaitClosed
+      assert.isTrue(its.closed)
+    }))
+})
+
+describe("what is reported", () => {
+  const logged = Effect.gen(function*() {
+    const lines: Array<string> = []
+    const logger = Logger.make(({ annotations, cause, logLevel, message }) => {
+      lines.push(
+        `${logLevel.label} ${String(message)} ${JSON.stringify(Array.from(annotations))} ${Cause.pretty(cause)}`
+      )
+    })
+    return { lines, layer: Logger.replace(Logger.defaultLogger, logger) }
+  })
+
+  it.scoped("is a log line with the peer's address, by default", () =>
+    Effect.gen(function*() {
+      const { layer, lines } = yield* logged
+      yield* Effect.gen(function*() {
+        const listener = new MemoryListener()
+        yield* Server.make(listener.listen, {}, () => Effect.fail(new Error("the handler's own error")))
+        const its = client(listener)
+        listener.acceptor.onError({ phase: "accept", remoteAddress: undefined, error: new Error("EMFILE") })
+        listener.acceptor.onError({ phase: "handshake", remoteAddress: its.transport.localAddress, error: "no TLS" })
+        yield* settle
+        assert.strictEqual(lines.length, 3)
+        const line = (word: string) => lines.find((line) => line.includes(word))!
+        assert.include(line("the handler's own error"), its.address)
+        assert.match(line("the handler's own error"), /^ERROR .*handler/)
+        assert.match(line("EMFILE"), /^ERROR accept/)
+        assert.include(line("no TLS"), its.address)
+        assert.match(line("no TLS"), /^ERROR handshake/)
+      }).pipe(Effect.provide(layer))
+    }))
+
+  it.scoped("goes to onError alone, and one that fails itself is logged and hurts nobody", () =>
+    Effect.gen(function*() {
+      const { layer, lines } = yield* logged
+      for (
+        const onError of [
+          () => Effect.die("onError died"),
+          () => {
+            throw new Error("onError threw")
+          }
+        ]
+      ) {
+        lines.length = 0
+        yield* Effect.gen(function*() {
+          const { listener } = yield* serve(() => Effect.fail("handler"), { onError })
+          const clients = [client(listener), client(listener)]
+          listener.acceptor.onError({ phase: "accept", remoteAddress: undefined, error: "x" })
+          yield* settle
+          assert.isTrue(clients.every(({ closed }) => closed))
+          assert.strictEqual(lines.length, 3)
+          assert.isTrue(lines.every((line) => line.includes("onError")), lines.join("\n"))
+        }).pipe(Effect.provide(layer))
+      }
+    }))
+
+  it.scoped("a failed accept has its phase, and no address where there is none", () =>
+    Effect.gen(function*() {
+      const { listener, reports } = yield* serve(echo)
+      const error = new Error("EMFILE")
+      listener.acceptor.onError({ phase: "accept", remoteAddress: undefined, error })
+      listener.acceptor.onError({ phase: "handshake", remoteAddress: Address.tcp("10.0.0.1", 9), error })
+      yield* settle
+      assert.deepStrictEqual(reports.map(({ address, phase }) => [phase, address]), [
+        ["accept", "none"],
+        ["handshake", "10.0.0.1:9"]
+      ])
+      assert.isTrue(reports.every(({ cause }) => Cause.squash(cause) === error))
+    }))
+
+  it.scoped("a peer that vanishes under a handler is a failure of the handler, reported once", () =>
+    Effect.gen(function*() {
+      const { listener, reports } = yield* serve(echo)
+      const its = client(listener)
+      yield* settle
+      its.transport.abort()
+      yield* settle
+      assert.strictEqual(reports.length, 1)
+      assert.include(Cause.pretty(reports[0]!.cause), "reset")
+    }))
+
+  it.scoped("what the server's own close does to handlers is no news", () =>
+    Effect.gen(function*() {
+      const { listener, reports, server } = yield* serve(({ reader }) => reader.readExactly(100))
+      client(listener)
+      client(listener)
+      yield* settle
+      yield* server.closeClients
+      client(listener)
+      yield* settle
+      yield* server.abortClients
+      client(listener)
+      yield* settle
+      yield* server.shutdown({ gracePeriod: 0 })
+      yield* settle
+      assert.deepStrictEqual(reports, [])
+    }))
+})
+
+describe("the life of a server", () => {
+  it.scoped("serves at once, and where", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(echo)
+      assert.isTrue(yield* server.isServing)
+      assert.deepStrictEqual(server.addresses.map(Address.format), ["127.0.0.1:1000"])
+      assert.strictEqual(listener.started, 1)
+      yield* server.startServing
+      assert.strictEqual(listener.started, 1)
+    }))
+
+  it.scoped("with startServing: false it serves when it is told to", () =>
+    Effect.gen(function*() {
+      for (const start of ["startServing", "serveForever"] as const) {
+        const { listener, server } = yield* serve(echo, { startServing: false })
+        assert.isFalse(yield* server.isServing)
+        assert.strictEqual(listener.started, 0)
+        const fiber = yield* Effect.fork(server[start])
+        yield* settle
+        assert.isTrue(yield* server.isServing)
+        assert.strictEqual(listener.started, 1)
+        assert.strictEqual(yield* isDone(fiber), start === "startServing")
+      }
+    }))
+
+  it.scoped("close accepts no more, and lets connections go on", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(echo)
+      const its = client(listener)
+      yield* settle
+      yield* server.close
+      yield* server.close
+      assert.isFalse(yield* server.isServing)
+      its.send("still here")
+      yield* settle
+      assert.strictEqual(its.text(), "still here")
+      assert.strictEqual((yield* server.connections).length, 1)
+      yield* server.startServing
+      assert.isFalse(yield* server.isServing)
+      assert.strictEqual(listener.started, 1)
+    }))
+
+  it.scoped("a connection that is accepted while it closes is closed, and no handler runs", () =>
+    Effect.gen(function*() {
+      let handlers = 0
+      const { listener, server } = yield* serve(() => Effect.sync(() => handlers++))
+      const closing = yield* Deferred.make<void>()
+      listener.whenClosing = Deferred.await(closing)
+      const close = yield* Effect.fork(server.close)
+      yield* settle
+      const late = client(listener)
+      yield* settle
+      assert.isTrue(late.closed)
+      assert.isFalse(yield* isDone(close))
+      yield* Deferred.succeed(closing, void 0)
+      yield* Fiber.join(close)
+      const later = client(listener)
+      yield* settle
+      assert.isTrue(later.closed)
+      assert.strictEqual(handlers, 0)
+      yield* server.awaitClosed
+    }))
+
+  it.scoped("a close whose caller is interrupted is a close all the same", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(echo)
+      const closing = yield* Deferred.make<void>()
+      listener.whenClosing = Deferred.await(closing)
+      const forever = yield* Effect.fork(server.serveForever)
+      const close = yield* Effect.fork(server.close)
+      yield* settle
+      const interrupt = yield* Effect.fork(Fiber.interrupt(close))
+      yield* settle
+      yield* Deferred.succeed(closing, void 0)
+      yield* Fiber.join(interrupt)
+      yield* Fiber.join(forever)
+      yield* server.awaitClosed
+    }))
+
+  it.scoped("serveForever lasts until the close, for everyone who waits, and its interruption is no close", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(echo)
+      const waits = yield* Effect.forEach([1, 2, 3], () => Effect.fork(server.serveForever))
+      yield* settle
+      yield* Fiber.interrupt(waits[0]!)
+      assert.isTrue(yield* server.isServing)
+      client(listener)
+      yield* server.close
+      yield* Fiber.joinAll(waits.slice(1))
+      yield* server.serveForever
+    }))
+
+  it.scoped("awaitClosed waits for the close, every connection and every handler", () =>
+    Effect.gen(function*() {
+      const release = yield* Deferred.make<void>()
+      const { listener, server } = yield* serve(({ reader }) =>
+        Effect.zipRight(reader.readAll(), Deferred.await(release))
+      )
+      const its = client(listener)
+      const waits = yield* Effect.fork(server.awaitClosed)
+      yield* settle
+      assert.isFalse(yield* isDone(waits))
+      yield* server.close
+      yield* settle
+      assert.isFalse(yield* isDone(waits))
+      its.transport.end()
+      yield* settle
+      assert.isFalse(yield* isDone(waits))
+      yield* Deferred.succeed(release, void 0)
+      yield* Fiber.join(waits)
+      assert.isTrue(its.closed)
+    }))
+
+  it.scoped("awaitClosed without a connection is over with the close", () =>
+    Effect.gen(function*() {
+      const { server } = yield* serve(echo)
+      const waits = yield* Effect.fork(server.awaitClosed)
+      yield* settle
+      assert.isFalse(yield* isDone(waits))
+      yield* server.close
+      yield* Fiber.join(waits)
+    }))
+
+  it.scoped("connections are those that are open", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(echo)
+      const [a, b] = [client(listener), client(listener)]
+      yield* settle
+      assert.deepStrictEqual((yield* server.connections).map(({ remoteAddress }) => Address.format(remoteAddress)), [
+        a.address,
+        b.address
+      ])
+      a.transport.end()
+      yield* settle
+      assert.deepStrictEqual((yield* server.connections).map(({ remoteAddress }) => Address.format(remoteAddress)), [
+        b.address
+      ])
+    }))
+
+  it.scoped("closeClients closes every connection in order: reads fail \"Closed\", what is queued is sent", () =>
+    Effect.gen(function*() {
+      const failures: Array<string> = []
+      const { listener, server } = yield* serve(({ reader, writer }) =>
+        writer.write("tail").pipe(
+          Effect.zipRight(reader.readLine),
+          Effect.catchTag("ConnectionError", (error) => Effect.sync(() => failures.push(error.reason)))
+        )
+      )
+      const clients = [client(listener), client(listener)]
+      yield* settle
+      yield* server.closeClients
+      assert.deepStrictEqual(failures, ["Closed", "Closed"])
+      assert.isTrue(clients.every(({ ended, failure }) => ended && failure === undefined))
+      assert.deepStrictEqual(clients.map((client) => client.text()), ["tail", "tail"])
+      assert.isTrue(yield* server.isServing)
+    }))
+
+  it.scoped("abortClients resets every connection", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(echo)
+      const clients = [client(listener), client(listener)]
+      yield* settle
+      yield* server.abortClients
+      yield* settle
+      assert.deepStrictEqual(clients.map(({ failure }) => failure?.reason), ["Reset", "Reset"])
+      assert.deepStrictEqual(yield* server.connections, [])
+    }))
+
+  it.scoped("closeClients takes as long as one close, not as many as there are", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(({ reader }) => reader.readAll(), { closeTimeout: "5 seconds" })
+      for (let i = 0; i < 10; i++) {
+        client(listener, { endsToo: false })
+      }
+      yield* settle
+      const close = yield* Effect.fork(server.closeClients)
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(close)
+    }))
+})
+
+describe("shutdown", () => {
+  it.scoped("lets handlers finish, then closes their connections, then interrupts, then aborts, and counts", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(
+        byOrder({
+          "finish in time": () => Effect.sleep("900 millis"),
+          "finish late": ({ reader }) => Effect.ignore(reader.readLine),
+          "work on": () => Effect.never,
+          "write on": ({ writer }) => Effect.ignore(Effect.forever(writer.write("x".repeat(100))))
+        }),
+        { closeTimeout: "10 seconds", gracePeriod: "1 second" }
+      )
+      const order = (order: string, options?: MemoryOptions) => {
+        const its = client(listener, options)
+        its.send(`${order}\n`)
+        return its
+      }
+      const inTime = [order("finish in time"), order("finish in time")]
+      const late = [order("finish late"), order("finish late"), order("finish late")]
+      const stuck = order("work on")
+      const jammed = order("write on", { window: 500 })
+      jammed.transport.pause()
+      yield* settle
+
+      const shutdown = yield* Effect.fork(server.shutdown())
+      yield* TestClock.adjust("899 millis")
+      yield* settle
+      assert.isFalse(yield* server.isServing)
+      assert.isFalse([...inTime, ...late, stuck, jammed].some(({ closed }) => closed))
+      yield* TestClock.adjust("1 millis")
+      yield* settle
+      assert.isTrue(inTime.every(({ closed }) => closed))
+      assert.isFalse([...late, stuck, jammed].some(({ closed }) => closed))
+      yield* TestClock.adjust("100 millis")
+      yield* settle
+      assert.isTrue([...late, stuck].every(({ closed }) => closed))
+      assert.isFalse(jammed.closed || (yield* isDone(shutdown)))
+      yield* TestClock.adjust("10 seconds")
+      const report = yield* Fiber.join(shutdown)
+      assert.deepStrictEqual(counts(report), { finished: 2, closed: 5, interrupted: 1, aborted: 1 })
+      assert.strictEqual(Duration.toMillis(report.elapsed), 11_000)
+      assert.strictEqual(jammed.failure?.reason, "Reset")
+    }))
+
+  it.scoped("without a connection takes no time", () =>
+    Effect.gen(function*() {
+      const { server } = yield* serve(echo)
+      const report = yield* server.shutdown()
+      assert.deepStrictEqual(counts(report), { finished: 0, closed: 0, interrupted: 0, aborted: 0 })
+      assert.strictEqual(Duration.toMillis(report.elapsed), 0)
+    }))
+
+  it.scoped("is over as soon as the last handler is", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(() => Effect.sleep("3 seconds"), { gracePeriod: "1 hour" })
+      client(listener)
+      const shutdown = yield* Effect.fork(server.shutdown())
+      yield* TestClock.adjust("3 seconds")
+      const report = yield* Fiber.join(shutdown)
+      assert.deepStrictEqual(counts(report), { finished: 1, closed: 0, interrupted: 0, aborted: 0 })
+    }))
+
+  it.scoped("may be given a grace period of its own, none, or one without end", () =>
+    Effect.gen(function*() {
+      const shutdownIn = (gracePeriod: Duration.DurationInput | undefined, handler: Effect.Effect<void>) =>
+        Effect.gen(function*() {
+          const { listener, server } = yield* serve(() => handler, { gracePeriod: "7 seconds" })
+          client(listener)
+          yield* settle
+          const shutdown = yield* Effect.fork(server.shutdown({ gracePeriod }))
+          yield* TestClock.adjust("60 seconds")
+          return yield* Fiber.join(shutdown)
+        })
+      assert.strictEqual(Duration.toMillis((yield* shutdownIn(undefined, Effect.never)).elapsed), 7_000)
+      assert.strictEqual(Duration.toMillis((yield* shutdownIn("3 seconds", Effect.never)).elapsed), 3_000)
+      assert.strictEqual(Duration.toMillis((yield* shutdownIn(0, Effect.never)).elapsed), 0)
+      assert.deepStrictEqual(
+        counts(yield* shutdownIn(Duration.infinity, Effect.sleep("50 seconds"))),
+        { finished: 1, closed: 0, interrupted: 0, aborted: 0 }
+      )
+    }))
+
+  it.scoped("leaves a handler behind that can't be interrupted, after a second", () =>
+    Effect.gen(function*() {
+      const release = yield* Deferred.make<void>()
+      const { listener, server } = yield* serve(() => Effect.uninterruptible(Deferred.await(release)), {
+        gracePeriod: 0
+      })
+      const its = client(listener)
+      yield* settle
+      const shutdown = yield* Effect.fork(server.shutdown())
+      yield* TestClock.adjust("1 second")
+      const report = yield* Fiber.join(shutdown)
+      assert.deepStrictEqual(counts(report), { finished: 0, closed: 1, interrupted: 1, aborted: 0 })
+      assert.isTrue(its.closed)
+      const waits = yield* Effect.fork(server.awaitClosed)
+      yield* settle
+      assert.isFalse(yield* isDone(waits))
+      yield* Deferred.succeed(release, void 0)
+      yield* Fiber.join(waits)
+    }))
+
+  it.scoped("called again, or by many, is the same shutdown", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(() => Effect.never)
+      client(listener)
+      yield* settle
+      const first = yield* Effect.fork(server.shutdown({ gracePeriod: "2 seconds" }))
+      yield* settle
+      const second = yield* Effect.fork(server.shutdown({ gracePeriod: 0 }))
+      yield* TestClock.adjust("1 second")
+      assert.isFalse(yield* isDone(second))
+      yield* TestClock.adjust("1 second")
+      const report = yield* Fiber.join(first)
+      assert.strictEqual(yield* Fiber.join(second), report)
+      assert.strictEqual(yield* server.shutdown(), report)
+    }))
+
+  it.scoped("goes on when whoever asked for it is interrupted", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(() => Effect.never, { gracePeriod: "2 seconds" })
+      const its = client(listener)
+      yield* settle
+      const shutdown = yield* Effect.fork(server.shutdown())
+      yield* settle
+      yield* Fiber.interrupt(shutdown)
+      yield* TestClock.adjust("2 seconds")
+      yield* server.awaitClosed
+      assert.isTrue(its.closed)
+    }))
+
+  it.scoped("is told a grace period that can't be right", () =>
+    Effect.gen(function*() {
+      const { server } = yield* serve(echo)
+      const exit = yield* Effect.exit(server.shutdown({ gracePeriod: -1 }))
+      assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+      assert.isTrue(yield* server.isServing)
+    }))
+
+  it.scoped("is what the end of the scope does, with the grace period of the options", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const { listener, reports, server } = yield* Scope.extend(
+        start(() => Effect.never, { gracePeriod: "5 seconds" }),
+        scope
+      )
+      const its = client(listener)
+      yield* settle
+      const close = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("4999 millis")
+      yield* settle
+      assert.isFalse(its.closed || (yield* isDone(close)))
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(close)
+      assert.isTrue(its.closed)
+      assert.isFalse(yield* server.isServing)
+      assert.deepStrictEqual(reports, [])
+      assert.strictEqual(listener.closed, 1)
+    }))
+
+  it.scoped("does not wait for onError", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(() => Effect.fail("x"), { onError: () => Effect.never, gracePeriod: 0 })
+      const its = client(listener)
+      yield* settle
+      const shutdown = yield* Effect.fork(server.shutdown())
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(shutdown)
+      assert.isTrue(its.closed)
+    }))
+})
+
+describe("everything in any order and at once", () => {
+  it.scoped("never hangs, and ends what is left", () =>
+    Effect.gen(function*() {
+      const operations = {
+        close: (server: Server.Server) => server.close,
+        closeClients: (server: Server.Server) => server.closeClients,
+        abortClients: (server: Server.Server) => server.abortClients,
+        awaitClosed: (server: Server.Server) => server.awaitClosed,
+        shutdown: (server: Server.Server) => server.shutdown({ gracePeriod: "100 millis" }),
+        serveForever: (server: Server.Server) => server.serveForever,
+        startServing: (server: Server.Server) => server.startServing,
+        connections: (server: Server.Server) => server.connections
+      }
+      const names = Object.keys(operations) as ReadonlyArray<keyof typeof operations>
+      for (let seed = 0; seed < 40; seed++) {
+        const random = new Random(seed)
+        const { listener, server } = yield* serve(
+          random.pick<Server.Handler<unknown, never>>([echo, () =>
+            Effect.never, () =>
+            Effect.void, () =>
+            Effect.fail("x")]),
+          { startServing: random.chance(0.7), closeTimeout: "200 millis" }
+        )
+        const script = Array.from({ length: random.between(2, 8) }, () =>
+          random.pick(names))
+        const fibers: Array<Fiber.RuntimeFiber<unknown, ListenError>> = []
+        const clients: Array<ReturnType<typeof client>> = []
+        for (const name of script) {
+          if (random.chance(0.5)) {
+            clients.push(client(listener, { endsToo: random.chance(0.7) }))
+          }
+          fibers.push(yield* Effect.fork(operations[name](server)))
+          if (random.chance(0.3)) {
+            yield* random.chance(0.5) ? settle : Effect.yieldNow()
+          }
+          if (random.chance(0.2)) {
+            yield* Fiber.interruptFork(random.pick(fibers))
+          }
+        }
+        const last = yield* Effect.fork(Effect.zipRight(server.shutdown(), server.awaitClosed))
+        yield* TestClock.adjust("3 seconds")
+        yield* settle
+        for (const [i, fiber] of [...fibers, last].entries()) {
+          assert.isTrue(yield* isDone(fiber), `seed ${seed}: ${[...script, "the last"][i]} of ${script.join(" ")}`)
+        }
+        assert.isTrue(clients.every(({ accepted }) => accepted.gone), `seed ${seed}: ${script.join(" ")}`)
+        assert.isFalse(yield* server.isServing)
+      }
+    }))
+})
+
+// ---------------------------------------------------------------------------
+// over sockets
+// ---------------------------------------------------------------------------
+
+const overSockets = Effect.provide(NodeNetwork.layer)
+const local = { host: "127.0.0.1", gracePeriod: 0 } as const
+
+describe("over sockets", () => {
+  it.scopedLive("two hundred clients at once get back what they sent", () =>
+    Effect.gen(function*() {
+      const server = yield* Network.startServer(local, echo)
+      yield* Effect.forEach(Array.from({ length: 200 }, (_, i) => i), (i) =>
+        Effect.scoped(Effect.gen(function*() {
+          const random = new Random(i)
+          const data = random.bytes(random.between(1, 100_000))
+          const { reader, writer } = yield* Network.openConnection({ host: "127.0.0.1", port: portOf(server) })
+          const back = yield* Effect.fork(reader.readAll())
+          for (let at = 0; at < data.length;) {
+            const n = random.between(1, 30_000)
+            yield* writer.write(data.subarray(at, at + n))
+            at += n
+          }
+          yield* writer.writeEof
+          assert.isTrue(Buffer.from(yield* Fiber.join(back)).equals(data), `client ${i}`)
+        })), { concurrency: "unbounded", discard: true })
+      yield* server.close
+      yield* server.awaitClosed
+      assert.deepStrictEqual(yield* server.connections, [])
+    }).pipe(overSockets))
+
+  it.scopedLive("with startServing: false the address is bound and refuses, until it serves", () =>
+    Effect.gen(function*() {
+      const server = yield* Network.startServer({ ...local, startServing: false }, echo)
+      const connect = Effect.scoped(
+        Effect.flatMap(
+          Network.openConnection({ host: "127.0.0.1", port: portOf(server) }),
+          ({ reader, writer }) => Effect.zipRight(writer.write("hi"), reader.readExactly(2))
+        )
+      )
+      const refused = yield* Effect.flip(connect)
+      assert(refused._tag === "ConnectError")
+      assert.strictEqual(refused.reason, "Refused")
+      yield* server.startServing
+      assert.strictEqual(toLatin1(yield* connect), "hi")
+    }).pipe(overSockets))
+
+  it.scopedLive("startServing fails where the address has been taken in the meantime, and can be tried again", () =>
+    Effect.gen(function*() {
+      const server = yield* Network.startServer({ ...local, startServing: false }, echo)
+      const taken = yield* Effect.scoped(Effect.gen(function*() {
+        // A system lets two sockets be bound to one address as long as neither listens.
+        yield* Network.startServer({ ...local, port: portOf(server) }, echo)
+        return yield* Effect.flip(server.startServing)
+      }))
+      assert.strictEqual(taken.reason, "AddressInUse")
+      assert.strictEqual(taken.message, `listen on 127.0.0.1:${portOf(server)}: the address is in use (EADDRINUSE)`)
+      assert.isFalse(yield* server.isServing)
+      yield* server.startServing
+      assert.isTrue(yield* server.isServing)
+    }).pipe(overSockets))
+
+  it.scopedLive("a handler that returns without reading closes in order, and the client loses nothing", () =>
+    Effect.gen(function*() {
+      const answer = "x".repeat(300_000)
+      const server = yield* Network.startServer(local, ({ writer }) => writer.write(answer))
+      const { reader, writer } = yield* Network.openConnection({ host: "127.0.0.1", port: portOf(server) })
+      yield* Effect.fork(Effect.ignore(writer.write("y".repeat(300_000))))
+      assert.strictEqual((yield* reader.readAll()).length, answer.length)
+    }).pipe(overSockets))
+
+  it.scopedLive("connections that come while it closes are served or closed, and nobody hangs", () =>
+    Effect.gen(function*() {
+      const server = yield* Network.startServer(local, ({ writer }) => writer.write("served"))
+      const connect = Effect.scoped(
+        Effect.flatMap(
+          Network.openConnection({ host: "127.0.0.1", port: portOf(server) }),
+          ({ reader }) => reader.readAll()
+        )
+      ).pipe(Effect.exit, Effect.timeoutFail({ duration: "5 seconds", onTimeout: () => "hangs" as const }))
+      const clients = yield* Effect.forEach(Array.from({ length: 100 }), () => Effect.fork(connect))
+      yield* turns(2)
+      yield* server.close
+      const exits = yield* Effect.forEach(clients, Fiber.join)
+      yield* server.awaitClosed
+      for (const exit of exits) {
+        if (Exit.isSuccess(exit)) {
+          assert.include(["served", ""], toLatin1(exit.value))
+        }
+      }
+    }).pipe(overSockets))
+
+  it.scopedLive("a client that is idle does not hold the end of the scope up longer than the grace period", () =>
+    Effect.gen(function*() {
+      const port = yield* Deferred.make<number>()
+      const stop = yield* Deferred.make<void>()
+      const life = yield* Effect.fork(Effect.scoped(Effect.gen(function*() {
+        const server = yield* Network.startServer(
+          { ...local, gracePeriod: "50 millis", closeTimeout: "200 millis" },
+          echo
+        )
+        yield* Deferred.succeed(port, portOf(server))
+        yield* Deferred.await(stop)
+      })))
+      const idle = yield* rawConnect({ host: "127.0.0.1", port: yield* Deferred.await(port) })
+      idle.read()
+      idle.socket.write("x")
+      yield* until(() => idle.bytes === 1)
+      yield* Deferred.succeed(stop, void 0)
+      const [elapsed] = yield* Effect.timed(Fiber.join(life))
+      assert.isBelow(Duration.toMillis(elapsed), 3_000)
+    }).pipe(overSockets))
+})
+
+describe("Server.layer", () => {
+  it.live("serves as long as the layer lives, and the port is free afterwards", () =>
+    Effect.gen(function*() {
+      const port = yield* Deferred.make<number>()
+      const Echo = Server.layer(local, echo)
+      const tell = Layer.effectDiscard(
+        Effect.flatMap(Server.Server, (server) => Deferred.succeed(port, portOf(server)))
+      )
+      const program = yield* Effect.fork(Layer.launch(tell.pipe(Layer.provide(Echo), Layer.provide(NodeNetwork.layer))))
+      const address = { host: "127.0.0.1", port: yield* Deferred.await(port) }
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { reader, writer } = yield* Network.openConnection(address)
+        yield* writer.write("hello\n")
+        assert.strictEqual(toLatin1(yield* reader.readLine), "hello\n")
+      })).pipe(Effect.provide(NodeNetwork.layer))
+      yield* Fiber.interrupt(program)
+      const refused = yield* Effect.flip(Effect.scoped(Network.openConnection(address))).pipe(
+        Effect.provide(NodeNetwork.layer)
+      )
+      assert.strictEqual(refused.reason, "Refused")
+      // And another can have it.
+      yield* Effect.scoped(Network.startServer({ ...local, port: address.port }, echo)).pipe(
+        Effect.provide(NodeNetwork.layer)
+      )
+    }))
+
+  it("asks for what its handler needs, but for the scope", () => {
+    class Database extends Context.Tag("Database")<Database, { readonly n: number }>() {}
+    const layer = Server.layer({ port: 0 }, () =>
+      Effect.gen(function*() {
+        yield* Effect.addFinalizer(() => Effect.void)
+        return (yield* Database).n
+      }))
+    expectTypeOf(layer).toEqualTypeOf<Layer.Layer<Server.Server, ListenError, Network.Network | Database>>()
+    expectTypeOf(Server.layer({ port: 0 }, echo)).toEqualTypeOf<
+      Layer.Layer<Server.Server, ListenError, Network.Network>
+    >()
+    expectTypeOf(Network.startServer({ port: 0 }, () => Database)).toEqualTypeOf<
+      Effect.Effect<Server.Server, ListenError, Network.Network | Scope.Scope | Database>
+    >()
+    expectTypeOf(Network.startServer({ port: 0 }, () => Effect.scope)).toEqualTypeOf<
+      Effect.Effect<Server.Server, ListenError, Network.Network | Scope.Scope>
+    >()
+  })
+})
