@@ -80,8 +80,7 @@ const make = (host: string, port: number, family: 4 | 6): TcpAddress =>
  * @since 0.1.0
  * @category constructors
  */
-export const tcp = (host: string, port: number): TcpAddress =>
-  make(host, port, host.includes(":") ? 6 : 4)
+export const tcp = (host: string, port: number): TcpAddress => make(host, port, host.includes(":") ? 6 : 4)
 
 /**
  * The address of a Unix socket; without a path, or with an empty one, that of an unnamed end.

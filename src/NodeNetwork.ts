@@ -6,22 +6,26 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
-import { Server as TlsServer } from "node:tls"
+import * as Address from "./Address.js"
 import * as Connection from "./Connection.js"
+import * as argument from "./internal/argument.js"
+import { tlsProblems } from "./internal/connection.js"
 import { connectionFailure } from "./internal/errno.js"
-import { adoptDescriptor, adoptServer } from "./internal/node/adoption.js"
+import { addressOf, adoptDescriptor, adoptServer } from "./internal/node/adoption.js"
 import { backend } from "./internal/node/backend.js"
+import { withTls } from "./internal/node/tls/listener.js"
 import * as transports from "./internal/node/transport.js"
+import { checked } from "./internal/server.js"
 import * as Network from "./Network.js"
 import { ConnectionError, type ListenError } from "./NetworkError.js"
-import * as Server from "./Server.js"
+import type * as Server from "./Server.js"
+import type * as Tls from "./Tls.js"
 import type * as Transport from "./Transport.js"
 
 /**
@@ -71,9 +75,9 @@ export interface SocketOptions extends Connection.Options {}
 export interface AdoptOptions extends Server.Options, Transport.SocketOptions {
   /** How many connections may wait to be accepted, where a descriptor is adopted: 100. */
   readonly backlog?: number | undefined
+  /** TLS for every connection: off by default. */
+  readonly tls?: Tls.ServerOptions | undefined
 }
-
-const illegal = (message: string): Effect.Effect<never> => Effect.die(new Cause.IllegalArgumentException(message))
 
 const failed = (
   reason: ConnectionError["reason"],
@@ -131,7 +135,7 @@ const adopt = (
   Effect.suspend(() => {
     const problem = problemOf(stream)
     if (problem !== undefined) {
-      return illegal(problem)
+      return argument.illegal(problem)
     }
     if (stream.destroyed) {
       return failed("Closed", stream.errored ?? undefined)
@@ -152,8 +156,8 @@ const adopt = (
  * **Details**
  *
  * From here on the socket is the connection's: nobody else may read, write, end or destroy it. What it has received and
- * not handed out is delivered, and half-closing works whatever the socket was made with. The local and remote addresses
- * of a Unix socket are unnamed, for Node knows no path.
+ * not handed out is delivered, and half-closing works whatever the socket was made with, but for one made with `onread`,
+ * whose bytes go elsewhere. The addresses of a Unix socket are unnamed, for Node knows no path.
  *
  * **Interruption**
  *
@@ -192,7 +196,9 @@ export const fromSocket = (
           adopted
         )
       }
-      return socket.pending && !socket.destroyed ? illegal("the socket is not connected, and not connecting") : adopted
+      return socket.pending && !socket.destroyed
+        ? argument.illegal("the socket is not connected, and not connecting")
+        : adopted
     })
   )
 
@@ -282,16 +288,36 @@ export const startServerOn = <E, R>(
   options: AdoptOptions,
   handler: Server.Handler<E, R>
 ): Effect.Effect<Server.Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>> =>
-  Effect.suspend(() => {
-    if (server instanceof TlsServer) {
-      return illegal("a tls.Server makes connections of its own: give the net.Server below it, and TLS as an option")
-    }
-    if (server instanceof Net.Server) {
-      return server.listening
-        ? Server.make((acceptor) => adoptServer(server, options, acceptor), options, handler)
-        : illegal("the server does not listen: call startServerOn once it does")
-    }
-    return Number.isInteger(server.fd) && server.fd >= 0
-      ? Server.make((acceptor) => adoptDescriptor(server.fd, options, acceptor), options, handler)
-      : illegal(`fd must be a file descriptor, got ${String(server.fd)}`)
-  })
+  // Whether it listens is asked when it is to.
+  Effect.suspend(() =>
+    checked(
+      [
+        listenerProblem(server),
+        argument.positive("backlog", options.backlog),
+        ...(options.tls === undefined ? [] : tlsProblems("tls: ", options.tls))
+      ],
+      (acceptor) =>
+        withTls(
+          options.tls,
+          server instanceof Net.Server ? addressOf(server) : Address.unix(),
+          acceptor,
+          (acceptor) =>
+            server instanceof Net.Server
+              ? adoptServer(server, options, acceptor)
+              : adoptDescriptor(server.fd, options, acceptor)
+        ),
+      options,
+      handler
+    )
+  )
+
+const listenerProblem = (server: Net.Server | { readonly fd: number }): string | undefined => {
+  if (!(server instanceof Net.Server)) {
+    return argument.notNegative("fd", server.fd)
+  }
+  return "setSecureContext" in server
+    ? "a tls.Server makes connections of its own: give the net.Server below it, and TLS as an option"
+    : server.listening
+    ? undefined
+    : "the server does not listen: call startServerOn once it does"
+}

@@ -37,6 +37,10 @@ const reasonOf = <A, E extends { readonly _tag: string }>(exit: Exit.Exit<A, E>)
     : error._tag
 }
 
+interface Internals {
+  readonly state: { readonly closeWaiters?: ReadonlySet<unknown> }
+}
+
 const isDone = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Effect.Effect<boolean> =>
   Effect.map(Fiber.poll(fiber), Option.isSome)
 
@@ -404,6 +408,8 @@ describe("awaitClosed", () => {
       yield* turns()
       yield* Fiber.interrupt(waits[1]!)
       assert.isTrue(Option.isNone(yield* Effect.timeoutOption(connection.awaitClosed, "5 millis")))
+      const { closeWaiters } = (connection as unknown as Internals).state
+      assert.strictEqual(closeWaiters?.size, 2, "those who gave up are still on the list")
       peer.socket.end()
       yield* connection.close
       assert.strictEqual(yield* Fiber.join(waits[0]!), "Local")

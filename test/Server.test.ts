@@ -508,6 +508,32 @@ describe("the life of a server", () => {
       ])
     }))
 
+  it.scoped("a connection that has ended is none of them, though its handler goes on", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(() => Effect.never)
+      const its = client(listener)
+      yield* settle
+      its.transport.abort()
+      yield* settle
+      assert.deepStrictEqual(yield* server.connections, [])
+      const waits = yield* Effect.fork(Effect.zipRight(server.close, server.awaitClosed))
+      yield* settle
+      assert.isFalse(yield* isDone(waits))
+    }))
+
+  it.scoped("a server that is closed while it starts to serve does not serve", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(echo, { startServing: false })
+      const starting = yield* Deferred.make<void>()
+      listener.whenStarting = Deferred.await(starting)
+      const start = yield* Effect.fork(server.startServing)
+      yield* settle
+      yield* server.close
+      yield* Deferred.succeed(starting, void 0)
+      yield* Fiber.join(start)
+      assert.isFalse(yield* server.isServing)
+    }))
+
   it.scoped("closeClients closes every connection in order: reads fail \"Closed\", what is queued is sent", () =>
     Effect.gen(function*() {
       const failures: Array<string> = []
@@ -610,6 +636,19 @@ describe("shutdown", () => {
       yield* TestClock.adjust("3 seconds")
       const report = yield* Fiber.join(shutdown)
       assert.deepStrictEqual(counts(report), { finished: 1, closed: 0, interrupted: 0, aborted: 0 })
+    }))
+
+  it.scoped("of many silent clients takes as long as that of one", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(echo)
+      for (let i = 0; i < 20; i++) {
+        client(listener, { endsToo: false })
+      }
+      yield* settle
+      const shutdown = yield* Effect.fork(server.shutdown({ gracePeriod: 0 }))
+      yield* TestClock.adjust("1 second")
+      const report = yield* Fiber.join(shutdown)
+      assert.deepStrictEqual(counts(report), { finished: 0, closed: 20, interrupted: 0, aborted: 0 })
     }))
 
   it.scoped("may be given a grace period of its own, none, or one without end", () =>

@@ -207,6 +207,10 @@ describe("StreamReader and streams of lines that read ahead", () => {
     Effect.gen(function*() {
       for (const read of later) {
         assert.strictEqual(yield* outcome(read(reader)), "dies with ReadAheadError")
+        const inGenerator = Effect.gen(function*() {
+          return yield* read(reader)
+        })
+        assert.strictEqual(yield* outcome(inGenerator), "dies with ReadAheadError")
       }
     })
 
@@ -360,10 +364,12 @@ describe("StreamReader and streams of lines that read ahead", () => {
       while (count === 0) {
         yield* Effect.yieldNow()
       }
+      const before = count
       const lines = yield* Effect.fork(Stream.runForEach(reader.lines({ maxLength: 200_000 }), () => Effect.never))
       yield* settled
       yield* settled
       assert.strictEqual(yield* outcomeOfFiber(fiber), "dies with ReadAheadError")
+      assert.strictEqual(count, before)
       yield* Fiber.interrupt(lines)
       yield* feed.eof
     }))

@@ -56,6 +56,12 @@ const make = (options: Connection.Options & MemoryOptions & { readonly read?: bo
     }
   })
 
+interface Internals {
+  readonly state: {
+    readonly output: { readonly room?: ReadonlySet<unknown>; readonly flushes?: ReadonlyMap<unknown, number> }
+  }
+}
+
 /** A network that takes nothing until the test widens it: what is written stays queued. */
 const stalled = { window: 0, read: false, highWaterMark: 10, lowWaterMark: 4 } as const
 
@@ -418,14 +424,17 @@ describe("an interrupted write", () => {
 
   it.scoped("drain and flush that are interrupted change nothing for the others", () =>
     Effect.gen(function*() {
-      const { near, received, writer } = yield* make(stalled)
+      const { connection, near, received, writer } = yield* make(stalled)
       const write = yield* Effect.fork(writer.write(x(20)))
       const others = yield* Effect.forEach(
         [writer.drain, writer.flush],
         (wait) => Effect.zip(Effect.fork(wait), Effect.fork(wait))
       )
       yield* settle
+      const { room, flushes } = (connection as unknown as Internals).state.output
+      assert.deepStrictEqual([room?.size, flushes?.size], [3, 2])
       yield* Fiber.interruptAll(others.map(([first]) => first))
+      assert.deepStrictEqual([room?.size, flushes?.size], [2, 1], "those who gave up are still on the list")
       near.widen()
       yield* Fiber.joinAll([write, ...others.map(([, second]) => second)])
       yield* settle
@@ -520,6 +529,23 @@ describe("when the connection ends", () => {
       for (const operation of [writer.drain, writer.flush, writer.write("x")]) {
         assert.strictEqual(reasonOf(yield* Effect.exit(operation)), "Closed")
       }
+    }))
+
+  it.scoped("closed on this side: a write that had stood in line and was handed over is made", () =>
+    Effect.gen(function*() {
+      const { connection, near, received, writer } = yield* make(stalled)
+      yield* Effect.fork(writer.write(x(11)))
+      const second = yield* Effect.fork(writer.write("y".repeat(20)))
+      yield* settle
+      near.widen(11)
+      yield* settle
+      assert.isFalse(yield* isDone(second))
+      const close = yield* Effect.fork(connection.close)
+      yield* settle
+      near.widen()
+      yield* Fiber.join(second)
+      yield* Fiber.join(close)
+      assert.strictEqual(received(), x(11) + "y".repeat(20))
     }))
 
   it.scoped("the errors can be read by a person", () =>

@@ -66,6 +66,27 @@ const connect = (port: number, host = v4): Effect.Effect<string> =>
 
 const free = (port: number) => Effect.asVoid(Effect.scoped(occupied(v4, port)))
 
+/** Makes `listen` fail as the system would, where `codeFor` has a code. */
+const failingListen = (codeFor: (options: Net.ListenOptions) => string | undefined) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const { listen } = Net.Server.prototype
+      Net.Server.prototype.listen = function(this: Net.Server, ...args: Array<any>) {
+        const code = codeFor(args[0])
+        if (code === undefined) {
+          return Reflect.apply(listen, this, args)
+        }
+        process.nextTick(() => this.emit("error", Object.assign(new Error(`listen ${code}`), { code })))
+        return this
+      }
+      return listen
+    }),
+    (listen) =>
+      Effect.sync(() => {
+        Net.Server.prototype.listen = listen
+      })
+  )
+
 describe("listening on TCP", () => {
   it.scopedLive("hands each connection over, with its addresses, and the port that was chosen", () =>
     Effect.gen(function*() {
@@ -146,16 +167,32 @@ describe("listening on TCP", () => {
       }
     }))
 
-  it.scopedLive("tries another port where the first is taken on another address", () =>
+  it.scopedLive("tries another port where the one that was chosen is taken on another address", () =>
     Effect.gen(function*() {
-      // Not to be had on the second address: the system's next choices for the first, as far as can be foreseen.
-      const taken = yield* Effect.forEach(Array.from({ length: 300 }), () => occupied("127.0.0.2"))
-      const chosen = new Set(taken.map(portOf))
-      for (let i = 0; i < 20; i++) {
+      const taken: Array<number> = []
+      let times = 3
+      const pretend = failingListen(({ host, port }) => {
+        if (host !== "127.0.0.2" || taken.length >= times) {
+          return undefined
+        }
+        taken.push(port!)
+        return "EADDRINUSE"
+      })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* pretend
         const listener = yield* listen({ host: [v4, "127.0.0.2"] })
+        assert.strictEqual(taken.length, 3)
         assert.strictEqual(new Set(ports(listener)).size, 1)
-        assert.isFalse(chosen.has(portOfFirst(listener)))
-      }
+        assert.isFalse(taken.includes(portOfFirst(listener)))
+        // It does not go on for ever.
+        times = Infinity
+        taken.length = 0
+        const error = yield* Effect.flip(listen({ host: [v4, "127.0.0.2"] }))
+        assert.strictEqual(error.reason, "AddressInUse")
+        assert.strictEqual(taken.length, 16)
+        assert.deepStrictEqual(error.address, Address.tcp("127.0.0.2", taken[15]!))
+      }))
+      yield* Effect.forEach(taken, free)
     }))
 
   it.scopedLive("binds an address once, however often it is named", () =>
@@ -204,6 +241,18 @@ describe("listening on TCP", () => {
         acceptor.transports.map(({ localAddress }) => Address.format(localAddress)),
         [`127.0.0.1:${portOfFirst(listener)}`, `[::1]:${portOfFirst(listener)}`]
       )
+    }))
+
+  it.scopedLive("takes IPv4 on all interfaces where there is no IPv6", () =>
+    Effect.gen(function*() {
+      yield* failingListen(({ host }) => host === "::" ? "EAFNOSUPPORT" : undefined)
+      const listener = yield* listen({})
+      assert.deepStrictEqual(hosts(listener), ["0.0.0.0"])
+      assert.strictEqual(yield* connect(portOfFirst(listener), v4), "connected")
+      for (const options of [{ ipv6Only: true }, { host: "::" }]) {
+        const error = yield* Effect.flip(listen(options))
+        assert.strictEqual(error.reason, "AddressNotAvailable")
+      }
     }))
 
   it.scopedLive.skipIf(!hasIPv6)("leaves IPv4 alone with ipv6Only", () =>
@@ -294,6 +343,23 @@ describe("listening on TCP", () => {
     assert.strictEqual(status, 0, stderr)
     assert.strictEqual(stdout, "goes on\n")
   }, 30_000)
+
+  it.scopedLive("keeps a connection that is accepted before the listener is complete", () =>
+    Effect.gen(function*() {
+      const acceptor = new Accepted()
+      const acceptance = new Acceptance(acceptor)
+      const server = acceptance.server(socketSettings({}))
+      yield* listening(server, acceptance.onError, () => server.listen(0, v4))
+      const peers = [1, 2].map(() => new Peer(Net.connect(portOf(server), v4)))
+      yield* Effect.promise(() => once(server, "connection"))
+      yield* Effect.promise(() => until(() => peers.every((peer) => !peer.socket.connecting)))
+      assert.strictEqual(acceptor.transports.length, 0)
+      acceptance.serve()
+      yield* Effect.promise(() => until(() => acceptor.transports.length === 2))
+      acceptance.close()
+      server.close()
+      acceptor.transports.forEach((transport) => transport.destroy())
+    }))
 
   it.scopedLive("reports what kept a connection from being accepted, and goes on", () =>
     Effect.gen(function*() {
@@ -415,6 +481,7 @@ describe("NodeNetwork.startServerOn", () => {
         assert.strictEqual(yield* exchange({ port, host: v4 }), "hello")
       }))
       assert.isFalse(server.listening)
+      assert.deepStrictEqual([server.listenerCount("connection"), server.listenerCount("error")], [0, 0])
       yield* free(port)
     }))
 

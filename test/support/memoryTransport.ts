@@ -219,7 +219,8 @@ export class MemoryListener {
   closed = 0
   private port = 5000
   private readonly dialled: Array<MemoryTransport> = []
-  /** What `close` waits for; nothing by default. */
+  /** What `start` and `close` wait for; nothing by default. */
+  whenStarting: Effect.Effect<void> = Effect.void
   whenClosing: Effect.Effect<void> = Effect.void
   accepted: MemoryTransport | undefined = undefined
 
@@ -228,8 +229,9 @@ export class MemoryListener {
       this.acceptor = acceptor
       return {
         addresses: [here],
-        start: Effect.sync(() => {
+        start: Effect.suspend(() => {
           this.started += 1
+          return this.whenStarting
         }),
         close: Effect.suspend(() => {
           this.closed += 1

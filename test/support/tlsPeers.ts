@@ -59,6 +59,11 @@ export const collecting = () => {
       connections.push(connection)
       return connection.awaitClosed
     },
+    /** The same for connections that go over to TLS: it is not over when they are spent. */
+    stayingHandler: (connection: Connection.Connection): Effect.Effect<unknown> => {
+      connections.push(connection)
+      return Effect.never
+    },
     count: () => connections.length,
     accepted: Effect.suspend(() => {
       const index = taken++
@@ -72,13 +77,14 @@ type ServerConnectionOptions = Partial<Omit<Network.ListenOptions, "tls" | "host
 /** With the tests' certificate and on a port of its own, unless `tls` says otherwise. */
 export const listening = (
   tls: Tls.ServerOptions = {},
-  options: ServerConnectionOptions = {}
+  options: ServerConnectionOptions = {},
+  handle?: ((connection: Connection.Connection) => Effect.Effect<unknown, unknown>) | undefined
 ): Effect.Effect<TestServer, ListenError, Scope.Scope> =>
   Effect.gen(function*() {
     const { handler, ...collected } = collecting()
     const server = yield* Network.startServer(
       { host: "127.0.0.1", gracePeriod: 0, onError: collected.onError, ...options, tls: { ...identity(), ...tls } },
-      handler
+      handle ?? handler
     )
     return { ...collected, server, port: portOf(server) }
   }).pipe(Effect.provide(NodeNetwork.layer))
@@ -118,7 +124,8 @@ const openWith = (
     const accepted = yield* Deferred.make<Connection.Connection>()
     const listener = yield* Network.startServer(
       { host: "127.0.0.1", gracePeriod: 0, ...options, ...(server === undefined ? {} : { tls: server }) },
-      (connection) => Effect.zipRight(Deferred.succeed(accepted, connection), connection.awaitClosed)
+      // The connection may go over to TLS, and then it is another one that has to stay open.
+      (connection) => Effect.zipRight(Deferred.succeed(accepted, connection), Effect.never)
     )
     const connection = yield* Network.openConnection({
       host: "127.0.0.1",

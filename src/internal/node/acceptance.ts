@@ -26,13 +26,15 @@ export class Acceptance {
     return server
   }
 
-  /** Takes the connections of a server that exists, each of which `prepare` sees first. */
-  attach(server: Net.Server, prepare?: ((socket: Net.Socket) => void) | undefined): void {
+  /** Takes the connections of a server, each of which `prepare` sees first, until what it returns is called. */
+  attach(server: Net.Server, prepare?: ((socket: Net.Socket) => void) | undefined): () => void {
     const transports = new AcceptedTransports(server, this.path)
-    server.on("connection", (socket) => {
+    const onConnection = (socket: Net.Socket) => {
       prepare?.(socket)
       this.accept(transports.make(socket))
-    })
+    }
+    server.on("connection", onConnection)
+    return () => server.removeListener("connection", onConnection)
   }
 
   private accept(transport: Transport): void {

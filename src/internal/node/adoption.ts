@@ -5,7 +5,6 @@
  * no path that libuv would know, but a `net.Server` does, and libuv removes it with the close, without looking at what
  * is there by then. So the file is moved away while the server is closed, and put back, all in one turn.
  */
-import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import type * as Net from "node:net"
@@ -39,7 +38,7 @@ export const adoptServer = (
     const path = pathOf(server)
     const settings = socketSettings(options)
     const acceptance = new Acceptance(acceptor, path)
-    acceptance.attach(server, (socket) => {
+    const detach = acceptance.attach(server, (socket) => {
       // The server was made without our options.
       socket.allowHalfOpen = true
       socket.setNoDelay(settings.noDelay)
@@ -49,7 +48,10 @@ export const adoptServer = (
     })
     server.on("error", acceptance.onError)
     acceptance.serve()
-    return listenerOf(server, acceptance, path)
+    return listenerOf(server, acceptance, path, () => {
+      detach()
+      server.removeListener("error", acceptance.onError)
+    })
   })
 
 /**
@@ -71,7 +73,7 @@ export const adoptDescriptor = (
         onFailure: (error) => listenError(Address.unix(), error, `file descriptor ${fd} can't be listened on`),
         onSuccess: () => {
           acceptance.serve()
-          return listenerOf(server, acceptance, undefined)
+          return listenerOf(server, acceptance)
         }
       }
     )
@@ -82,25 +84,34 @@ const pathOf = (server: Net.Server): string | undefined => {
   return typeof address === "string" ? address : undefined
 }
 
-const listenerOf = (server: Net.Server, acceptance: Acceptance, path: string | undefined): Listener => {
+/**
+ * Where a server listens. Of a descriptor of a Unix socket Node does not know the path.
+ *
+ * @internal
+ */
+export const addressOf = (server: Net.Server): Address.Address => {
   const address = server.address()
-  const addresses: Arr.NonEmptyReadonlyArray<Address.Address> = [
-    typeof address === "object" && address !== null
-      ? tcpAddress(address.address, address.port)
-      // Of a descriptor Node does not know the path.
-      : Address.unix(path)
-  ]
-  return {
-    addresses,
-    start: Effect.void,
-    close: Effect.sync(() => {
-      acceptance.close()
-      if (server.listening) {
-        closeKeeping(server, path !== undefined && isFile(path) ? path : undefined)
-      }
-    })
-  }
+  return typeof address === "object" && address !== null
+    ? tcpAddress(address.address, address.port)
+    : Address.unix(address ?? undefined)
 }
+
+const listenerOf = (
+  server: Net.Server,
+  acceptance: Acceptance,
+  path?: string | undefined,
+  release?: (() => void) | undefined
+): Listener => ({
+  addresses: [addressOf(server)],
+  start: Effect.void,
+  close: Effect.sync(() => {
+    acceptance.close()
+    if (server.listening) {
+      closeKeeping(server, path !== undefined && isFile(path) ? path : undefined)
+    }
+    release?.()
+  })
+})
 
 const closeKeeping = (server: Net.Server, path: string | undefined): void => {
   let directory: string | undefined

@@ -10,8 +10,8 @@
  * **Both families.** Without a host there is one socket on `::`, which takes IPv4 as well, and where there is no IPv6 one
  * on `0.0.0.0`. Next to addresses of IPv4 a socket on `::` has to leave IPv4 to them.
  *
- * **Bound, not serving.** An address that is to refuse until it serves is bound and not listened on. Node has a class for
- * that since 24 (`net.BoundSocket`). Before, there is the function that `node:cluster` binds with, undocumented
+ * **Bound, not serving.** An address that is to refuse until it serves is bound and not listened on. Late releases of
+ * Node 24 have a class for that (`net.BoundSocket`). Others have the function that `node:cluster` binds with, undocumented
  * (`net._createServerHandle`), whose result `server.listen` takes as documented. Where there should be neither, the
  * address is listened on, and what connects is reset until it serves: later, but as plainly, refused.
  *

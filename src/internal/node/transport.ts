@@ -54,6 +54,8 @@ const catchUp = (transport: StreamTransport): void => transport.report()
 
 /** Chunks below this size are copied together, which is cheaper than a place of their own in the system call. */
 const smallChunk = 4096
+/** What is joined does not get larger than this, for it is memory beside what the chunks take themselves. */
+const largestJoint = 1024 * 1024
 
 /**
  * As few chunks as are worth it: runs of small ones are joined, empty ones left out.
@@ -68,7 +70,7 @@ export const coalesce = (chunks: ReadonlyArray<Uint8Array>): Array<Uint8Array> =
     let end = i + 1
     if (first.length < smallChunk) {
       let total = first.length
-      while (end < chunks.length && chunks[end]!.length < smallChunk) {
+      while (end < chunks.length && chunks[end]!.length < smallChunk && total < largestJoint) {
         total += chunks[end++]!.length
       }
       if (total > first.length) {
@@ -89,6 +91,9 @@ export const coalesce = (chunks: ReadonlyArray<Uint8Array>): Array<Uint8Array> =
   }
   return pieces
 }
+
+const totalLength = (chunks: ReadonlyArray<Uint8Array>): number =>
+  chunks.reduce((total, chunk) => total + chunk.length, 0)
 
 /**
  * A transport over any duplex stream of bytes.
@@ -135,7 +140,11 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
   }
 
   get bufferedBytes(): number {
-    return this.dropped || this.closed ? 0 : this.stream.writableLength
+    if (this.dropped || this.closed) {
+      return 0
+    }
+    // A write that fails leaves the count before its error is known, as if it had been taken.
+    return this.stream.errored === null ? this.stream.writableLength : this.reportedBytes
   }
 
   start(receiver: TransportReceiver): void {
@@ -165,7 +174,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
 
   write(chunks: ReadonlyArray<Uint8Array>): void {
     const stream = this.stream
-    if (this.ending || !stream.writable) {
+    if (!stream.writable) {
       return
     }
     if (chunks.length === 1) {
@@ -185,16 +194,16 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
       stream.write(pieces[last], this.written ??= this.makeWritten())
       stream.uncork()
     }
-    this.reportedBytes = stream.writableLength
+    this.reportedBytes = stream.errored === null ? stream.writableLength : this.reportedBytes + totalLength(chunks)
   }
 
   private makeWritten(): (error?: Error | null) => void {
-    return () => {
-      const left = this.stream.writableLength
+    return (error) => {
+      const { destroyed, writableLength } = this.stream
       // Most writes are taken by the system at once, and then there is nothing to report.
-      if (left < this.reportedBytes) {
-        this.reportedBytes = left
-        if (!this.dropped && !this.stream.destroyed) {
+      if (writableLength < this.reportedBytes && !destroyed && (error === null || error === undefined)) {
+        this.reportedBytes = writableLength
+        if (!this.dropped) {
           this.receiver?.onDrain()
         }
       }

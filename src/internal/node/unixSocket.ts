@@ -148,7 +148,14 @@ const removeStale = (path: string, stale: Identity, room: Room): void => {
   if (!isSame(lookAt(path), stale)) {
     return
   }
-  Fs.renameSync(path, room.aside)
+  try {
+    Fs.renameSync(path, room.aside)
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") {
+      return
+    }
+    throw error
+  }
   if (!isSame(lookAt(room.aside), stale)) {
     attempt(() => Fs.linkSync(room.aside, path))
   }
@@ -305,6 +312,9 @@ const listenOnFile = Effect.fnUntraced(function*(path: string, options: UnixList
     })
   })
 
+  // Whoever asks while another is at it finds it done.
+  const starting = Effect.unsafeMakeSemaphore(1)
+
   const free = () => {
     attempt(() => {
       const found = lookAt(absolute)
@@ -317,7 +327,7 @@ const listenOnFile = Effect.fnUntraced(function*(path: string, options: UnixList
 
   const listener: Listener = {
     addresses: [Address.unix(path)],
-    start: Effect.uninterruptible(start),
+    start: Effect.uninterruptible(starting.withPermits(1)(start)),
     close: Effect.sync(() => {
       if (!closed) {
         closed = true

@@ -17,6 +17,10 @@ const certificateProblems: Record<string, string> = {
     "its issuer is not known here: pass the issuer's certificate as `ca` if you trust it",
   UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     "its issuer is not known here, or was not sent along: pass the issuer's certificate as `ca` if you trust it",
+  UNABLE_TO_GET_CRL: "one of its issuers has no list of revoked certificates in `crl`",
+  CRL_HAS_EXPIRED: "a list in `crl` has expired: fetch it again",
+  CRL_NOT_YET_VALID: "a list in `crl` is not valid yet: check the clocks",
+  CRL_SIGNATURE_FAILURE: "a list in `crl` was not signed by its issuer",
   CERT_UNTRUSTED: "its root is not trusted for this purpose",
   CERT_REJECTED: "its root is rejected for this purpose",
   CERT_SIGNATURE_FAILURE: "its signature is wrong",
@@ -31,6 +35,7 @@ const certificateProblems: Record<string, string> = {
   ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: "the peer presented none, and one is required"
 }
 
+// OpenSSL 3.2 calls SSL/TLS what was SSLV3 before.
 const handshakeProblems: Record<string, string> = {
   ERR_SSL_WRONG_VERSION_NUMBER: "what the peer sent is not TLS: does it speak in the clear on this port?",
   ERR_SSL_HTTP_REQUEST: "the peer sent an HTTP request in the clear",
@@ -41,6 +46,7 @@ const handshakeProblems: Record<string, string> = {
   ERR_SSL_UNSUPPORTED_PROTOCOL: "the peer speaks no version that is allowed here: see minVersion and maxVersion",
   ERR_SSL_VERSION_TOO_LOW: "the peer speaks no version that is allowed here: see minVersion and maxVersion",
   ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: "the peer allows no version that is spoken here: see minVersion and maxVersion",
+  ERR_SSL_TLSV1_ALERT_INSUFFICIENT_SECURITY: "the peer asks for stronger ciphers or keys",
   ERR_SSL_NO_SHARED_CIPHER: "there is no cipher that both sides allow, or no certificate here that fits one",
   ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE:
     "the peer found nothing that both sides allow: versions, ciphers, or a certificate it requires",
@@ -53,7 +59,18 @@ const handshakeProblems: Record<string, string> = {
   ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: "the peer finds our certificate expired",
   ERR_SSL_SSLV3_ALERT_CERTIFICATE_REVOKED: "the peer finds our certificate revoked",
   ERR_SSL_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE: "the peer can't use our certificate",
+  ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC: "what came was damaged on the way, or somebody changed it",
+  ERR_SSL_CIPHER_OPERATION_FAILED: "what came was damaged on the way, or somebody changed it",
+  ERR_SSL_SSLV3_ALERT_BAD_RECORD_MAC: "what was sent reached the peer damaged, or somebody changed it",
   ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: "the peer requires a certificate: pass `certificate` and `key`"
+}
+
+/** What Node and OpenSSL say of certificates and keys that they can't take. */
+const materialProblems: Record<string, string> = {
+  ERR_OSSL_PEM_NO_START_LINE: "there is no certificate in `certificate`, as PEM or DER",
+  ERR_OSSL_UNSUPPORTED: "`key` is no private key in PEM, or in DER as PKCS #8",
+  ERR_OSSL_X509_KEY_VALUES_MISMATCH: "`key` is not the key of `certificate`: do they match, and does it come first?",
+  ERR_OSSL_BAD_DECRYPT: "`key` is encrypted, and `passphrase` is missing or wrong"
 }
 
 // Node's names for a connection that ended before the handshake did.
@@ -77,7 +94,7 @@ export const handshakeError = (
   remoteAddress: Address.Address
 ): TlsError => {
   const code = codeOf(cause)
-  const certificate = code === undefined ? undefined : certificateProblems[code]
+  const certificate = certificateProblems[code ?? ""]
   const checked = serverName === undefined ? "" : `, checked for "${serverName}"`
   const ended = code !== undefined && ends.includes(code)
   return new TlsError({
@@ -86,16 +103,22 @@ export const handshakeError = (
     cause,
     detail: certificate !== undefined
       ? Option.some(`${certificate}${checked}${namesIn(cause)}`)
-      : Option.fromNullable(handshakeProblems[code ?? ""] ?? (ended ? undefined : messageOf(cause))),
+      : Option.fromNullable(handshakeProblems[code?.replace("SSL/TLS", "SSLV3") ?? ""] ?? (ended ? undefined : messageOf(cause))),
     remoteAddress: Option.some(remoteAddress)
   })
 }
 
-const messageOf = (cause: unknown): string | undefined => cause instanceof Error ? cause.message : undefined
+/** In OpenSSL's errors the reason, and with Node's about a name, which names the certificate is for. */
+const reasonOf = (cause: unknown): string | undefined =>
+  cause instanceof Error && "reason" in cause && typeof cause.reason === "string" ? cause.reason : undefined
 
-/** Node says which names the certificate is for. */
-const namesIn = (cause: unknown): string =>
-  cause instanceof Error && "reason" in cause && typeof cause.reason === "string" ? ` (${cause.reason})` : ""
+const messageOf = (cause: unknown): string | undefined =>
+  reasonOf(cause) ?? (cause instanceof Error ? cause.message : undefined)
+
+const namesIn = (cause: unknown): string => {
+  const reason = reasonOf(cause)
+  return reason === undefined ? "" : ` (${reason})`
+}
 
 /** @internal */
 export const handshakeTimeout = (after: string, remoteAddress: Address.Address): TlsError =>
@@ -106,11 +129,21 @@ export const handshakeTimeout = (after: string, remoteAddress: Address.Address):
     remoteAddress: Option.some(remoteAddress)
   })
 
-/** @internal */
-export const invalidOptions = (cause: unknown): TlsError =>
-  new TlsError({
+/**
+ * `where` says which of several options it is.
+ *
+ * @internal
+ */
+export const invalidOptions = (cause: unknown, where = ""): TlsError => {
+  if (cause instanceof TlsError) {
+    return cause
+  }
+  const code = codeOf(cause)
+  const problem = materialProblems[code ?? ""] ?? messageOf(cause)
+  return new TlsError({
     reason: "InvalidOptions",
-    code: Option.fromNullable(codeOf(cause)),
+    code: Option.fromNullable(code),
     cause,
-    detail: Option.fromNullable(messageOf(cause))
+    detail: problem === undefined ? Option.none() : Option.some(`${where}${problem}`)
   })
+}

@@ -25,7 +25,7 @@ import { clockTimers } from "../../clockTimers.js"
 import type { Timers } from "../../connectionState.js"
 import { Ciphertext } from "./ciphertext.js"
 import { handshakeError, handshakeTimeout, invalidOptions } from "./errors.js"
-import { contextOf, contextOptions, list } from "./material.js"
+import { alpnOf, contextOf, contextOptions, list } from "./material.js"
 import { TlsTransport } from "./transport.js"
 
 const defaultHandshakeTimeout = Duration.seconds(60)
@@ -142,7 +142,7 @@ export const connectTls = (
           rejectUnauthorized: verify,
           // An address is never sent (RFC 6066 §3), but the certificate must be for it.
           ...(name === undefined ? {} : dnsName === undefined ? { host: name } : { servername: dnsName }),
-          ...(options.alpnProtocols === undefined ? {} : { ALPNProtocols: options.alpnProtocols.slice() }),
+          ...alpnOf(options),
           ...(session === undefined ? {} : { session: Buffer.from(session) })
         })
         const onError = (error: unknown) =>
@@ -206,8 +206,7 @@ export class ServerContext {
 
   /** Throws where the options can't be used. */
   constructor(private readonly options: Tls.ServerOptions) {
-    const { alpnProtocols, contexts = {}, rejectUnauthorized = true, requestCertificate = false, secureContext } =
-      options
+    const { contexts = {}, rejectUnauthorized = true, requestCertificate = false, secureContext } = options
     const names = Object.keys(contexts)
     if (secureContext === undefined && options.certificate === undefined && names.length === 0) {
       throw new Error("a server needs a certificate: pass `certificate` and `key`, or `contexts`")
@@ -217,7 +216,7 @@ export class ServerContext {
       handshakeTimeout: never,
       requestCert: requestCertificate,
       rejectUnauthorized,
-      ...(alpnProtocols === undefined ? {} : { ALPNProtocols: alpnProtocols.slice() }),
+      ...alpnOf(options),
       ...(names.length === 0 ? {} : { SNICallback: serverNames(contexts) })
     })
     if (secureContext !== undefined) {
@@ -255,11 +254,14 @@ export class ServerContext {
 /** What to present by name. A name that is there wins over a wildcard, and upper and lower case are one (RFC 4343). */
 const serverNames = (contexts: NonNullable<Tls.ServerOptions["contexts"]>) => {
   const byName = new Map(
-    Object.entries(contexts).map(([name, context], i) => [
-      dnsNameOf(name).toLowerCase(),
-      // Without an id of its own, a session with a client's certificate could not be resumed, and be tried elsewhere.
-      contextOf(context, `${i}`)
-    ])
+    Object.entries(contexts).map(([name, context], i) => {
+      try {
+        // Without an id of its own, a session with a client's certificate could not be resumed, and be tried elsewhere.
+        return [dnsNameOf(name).toLowerCase(), contextOf(context, `${i}`)]
+      } catch (error) {
+        throw invalidOptions(error, `contexts[${JSON.stringify(name)}]: `)
+      }
+    })
   )
   return (name: string, callback: (error: null, context: NodeTls.SecureContext | undefined) => void): void => {
     const lowerCase = name.toLowerCase()
@@ -288,7 +290,7 @@ const rejection = (socket: NodeTls.TLSSocket): Error | undefined => {
  * @internal
  */
 export const serverContext = (options: Tls.ServerOptions): Effect.Effect<ServerContext, TlsError> =>
-  Effect.try({ try: () => new ServerContext(options), catch: invalidOptions })
+  Effect.try({ try: () => new ServerContext(options), catch: (error) => invalidOptions(error) })
 
 /**
  * The handshake of a connection that goes over to TLS.

@@ -99,7 +99,7 @@ const notUsable = (address: Address.Address, error: TlsError): ListenError =>
     address,
     code: error.code,
     cause: error,
-    detail: Option.some(error.message)
+    detail: Option.map(error.detail, (detail) => `the TLS options can't be used: ${detail}`)
   })
 
 /** The address that a listener was to have, for its errors. */

@@ -3,36 +3,65 @@ import * as Redacted from "effect/Redacted"
 import * as NodeTls from "node:tls"
 import type * as Tls from "../../../Tls.js"
 
-const toNode = (material: Tls.Material): string | Buffer =>
-  typeof material === "string" ? material : Buffer.from(material.buffer, material.byteOffset, material.length)
+/** The tag of every DER structure that is of interest here. */
+const derSequence = 0x30
 
-const reveal = (key: Tls.Key): string | Buffer =>
-  toNode(Redacted.isRedacted(key) ? Redacted.value<Tls.Material>(key) : key)
+/** Node takes PEM alone. */
+const toPem = (label: string, material: Tls.Material): string | Buffer => {
+  if (typeof material === "string") {
+    return material
+  }
+  const bytes = Buffer.from(material.buffer, material.byteOffset, material.length)
+  return bytes[0] === derSequence
+    ? [`-----BEGIN ${label}-----`, ...bytes.toString("base64").match(/.{1,64}/g)!, `-----END ${label}-----`, ""].join(
+      "\n"
+    )
+    : bytes
+}
+
+const reveal = <A extends Tls.Material>(secret: A | Redacted.Redacted<A>): A =>
+  Redacted.isRedacted(secret) ? Redacted.value(secret) : secret
 
 /** @internal */
 export const list = <A extends object | string>(oneOrMore: A | ReadonlyArray<A>): ReadonlyArray<A> =>
   Array.isArray(oneOrMore) ? oneOrMore : [oneOrMore as A]
 
+/** Node takes anything for a root, and then trusts nobody. */
+const authorities = (ca: NonNullable<Tls.CommonOptions["ca"]>): Array<string | Buffer> =>
+  list(ca).map((material) => {
+    const pem = toPem("CERTIFICATE", material)
+    if (!/-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----/.test(pem.toString("latin1"))) {
+      throw new Error("there is no certificate in `ca`, as PEM or DER")
+    }
+    return pem
+  })
+
 /**
- * What makes a context: certificates, keys and versions.
+ * What makes a context: certificates, keys and versions. Throws what is certain to fail every handshake.
  *
  * @internal
  */
 export const contextOptions = (
   options: Tls.NamedContext & Pick<Tls.CommonOptions, "minVersion" | "maxVersion">
-): NodeTls.SecureContextOptions => ({
-  ...(options.ca === undefined ? {} : { ca: list(options.ca).map(toNode) }),
-  ...(options.crl === undefined ? {} : { crl: list(options.crl).map(toNode) }),
-  ...(options.certificate === undefined ? {} : { cert: list(options.certificate).map(toNode) }),
-  ...(options.key === undefined ? {} : { key: list(options.key).map(reveal) }),
-  ...(options.passphrase === undefined
-    ? {}
-    : {
-      passphrase: Redacted.isRedacted(options.passphrase) ? Redacted.value(options.passphrase) : options.passphrase
-    }),
-  minVersion: options.minVersion ?? "TLSv1.2",
-  maxVersion: options.maxVersion ?? "TLSv1.3"
-})
+): NodeTls.SecureContextOptions => {
+  const { ca, certificate, crl, key, maxVersion = "TLSv1.3", minVersion = "TLSv1.2", passphrase } = options
+  if ((certificate === undefined) !== (key === undefined)) {
+    throw new Error("`certificate` and `key` belong together, and one of them is missing")
+  }
+  if (minVersion > maxVersion) {
+    throw new Error(`no version is left between minVersion ${minVersion} and maxVersion ${maxVersion}`)
+  }
+  const keyLabel = passphrase === undefined ? "PRIVATE KEY" : "ENCRYPTED PRIVATE KEY"
+  return {
+    minVersion,
+    maxVersion,
+    ...(ca === undefined ? {} : { ca: authorities(ca) }),
+    ...(crl === undefined ? {} : { crl: list(crl).map((material) => toPem("X509 CRL", material)) }),
+    ...(certificate === undefined ? {} : { cert: list(certificate).map((material) => toPem("CERTIFICATE", material)) }),
+    ...(key === undefined ? {} : { key: list(key).map((key) => toPem(keyLabel, reveal<Tls.Material>(key))) }),
+    ...(passphrase === undefined ? {} : { passphrase: reveal(passphrase) })
+  }
+}
 
 /**
  * A context of these options, or the one they bring. `sessionIdContext` tells a server's contexts from one another.
@@ -47,3 +76,16 @@ export const contextOf = (
     ...contextOptions(options),
     ...(sessionIdContext === undefined ? {} : { sessionIdContext })
   })
+
+/**
+ * Application protocols. Node does not survive an empty name (RFC 7301 §3.1 has 1 to 255 bytes).
+ *
+ * @internal
+ */
+export const alpnOf = ({ alpnProtocols = [] }: Tls.CommonOptions): { readonly ALPNProtocols?: Array<string> } => {
+  const wrong = alpnProtocols.find((name) => name.length === 0 || Buffer.byteLength(name) > 255)
+  if (wrong !== undefined) {
+    throw new Error(`the names in alpnProtocols must have 1 to 255 bytes, got ${JSON.stringify(wrong)}`)
+  }
+  return alpnProtocols.length === 0 ? {} : { ALPNProtocols: alpnProtocols.slice() }
+}

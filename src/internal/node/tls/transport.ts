@@ -82,7 +82,8 @@ export class TlsTransport extends StreamTransport<TLSSocket> {
   override failed(error: unknown): void {
     super.failed(error)
     if (this.failure?.reason === "Unknown" && this.failure.tls === undefined) {
-      this.failure = { ...this.failure, tls: handshakeError(error, undefined, this.remoteAddress) }
+      const tls = handshakeError(error, undefined, this.remoteAddress)
+      this.failure = { ...this.failure, cause: tls, tls }
     }
     this.stream.destroy()
   }
