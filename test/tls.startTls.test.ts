@@ -9,7 +9,7 @@ import * as Scope from "effect/Scope"
 import type * as Net from "node:net"
 import { Duplex } from "node:stream"
 import * as NodeTls from "node:tls"
-import * as Connection from "../src/Connection.js"
+import type * as Connection from "../src/Connection.js"
 import * as Network from "../src/Network.js"
 import { TlsError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
@@ -18,7 +18,18 @@ import { certificates, describeTls } from "./support/certificates.js"
 import { chunkings } from "./support/chunkings.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { closeTag, dialled, portOf, rawConnect, rawServer, turns, until } from "./support/rawPeer.js"
-import { collecting, type Ends, identity, only, outcome, reason, tcp, text, trust, versions } from "./support/tlsPeers.js"
+import {
+  collecting,
+  type Ends,
+  identity,
+  only,
+  outcome,
+  reason,
+  tcp,
+  text,
+  trust,
+  versions
+} from "./support/tlsPeers.js"
 
 leavesNoHandles()
 
@@ -51,30 +62,33 @@ const echoes = ({ client, server }: Ends, message = "secret\n") =>
   })
 
 describeTls("startTls", () => {
-  it.scopedLive.each(versions)("makes a new connection, and the old one is spent: %s", (version) =>
-    Effect.gen(function*() {
-      const ends = yield* tcp.open()
-      yield* ends.client.writer.write("STARTTLS\n")
-      assert.strictEqual(text(yield* ends.server.reader.readLine), "STARTTLS\n")
-      const secure = yield* upgraded(ends, asClient(only(version)))
-      yield* echoes(secure)
-      for (const role of ["client", "server"] as const) {
-        assert.strictEqual(Option.getOrThrow(secure[role].tls).protocol, version)
-        assert.deepStrictEqual(ends[role].tls, Option.none())
-        assert.deepStrictEqual(secure[role].localAddress, ends[role].localAddress)
-        assert.deepStrictEqual(secure[role].remoteAddress, ends[role].remoteAddress)
-        assert.strictEqual(yield* outcome(ends[role].reader.read(1)), "ConnectionError Closed")
-        assert.strictEqual(yield* outcome(ends[role].reader.readLine), "ConnectionError Closed")
-        assert.strictEqual(yield* outcome(ends[role].writer.write("x")), "ConnectionError Closed")
-        assert.strictEqual(yield* outcome(ends[role].writer.writeEof), "ConnectionError Closed")
-        assert.strictEqual(yield* outcome(ends[role].startTls(asServer())), "ConnectionError Closed")
-        assert.isTrue(yield* ends[role].isClosing)
-      }
-      // Closing what is spent closes nothing.
-      yield* ends.client.close
-      yield* ends.server.abort
-      yield* echoes(secure, "still here\n")
-    }))
+  it.scopedLive.each(versions)(
+    "makes a new connection, and the old one is spent: %s",
+    (version) =>
+      Effect.gen(function*() {
+        const ends = yield* tcp.open()
+        yield* ends.client.writer.write("STARTTLS\n")
+        assert.strictEqual(text(yield* ends.server.reader.readLine), "STARTTLS\n")
+        const secure = yield* upgraded(ends, asClient(only(version)))
+        yield* echoes(secure)
+        for (const role of ["client", "server"] as const) {
+          assert.strictEqual(Option.getOrThrow(secure[role].tls).protocol, version)
+          assert.deepStrictEqual(ends[role].tls, Option.none())
+          assert.deepStrictEqual(secure[role].localAddress, ends[role].localAddress)
+          assert.deepStrictEqual(secure[role].remoteAddress, ends[role].remoteAddress)
+          assert.strictEqual(yield* outcome(ends[role].reader.read(1)), "ConnectionError Closed")
+          assert.strictEqual(yield* outcome(ends[role].reader.readLine), "ConnectionError Closed")
+          assert.strictEqual(yield* outcome(ends[role].writer.write("x")), "ConnectionError Closed")
+          assert.strictEqual(yield* outcome(ends[role].writer.writeEof), "ConnectionError Closed")
+          assert.strictEqual(yield* outcome(ends[role].startTls(asServer())), "ConnectionError Closed")
+          assert.isTrue(yield* ends[role].isClosing)
+        }
+        // Closing what is spent closes nothing.
+        yield* ends.client.close
+        yield* ends.server.abort
+        yield* echoes(secure, "still here\n")
+      })
+  )
 
   it.scopedLive("leaves the limits and the marks as they were", () =>
     Effect.gen(function*() {
@@ -112,11 +126,14 @@ describeTls("startTls", () => {
   it.scopedLive("is closed by a server with its client, and is the one among the server's connections", () =>
     Effect.gen(function*() {
       const secured: Array<Connection.Connection> = []
-      const server = yield* Network.startServer({ host: "127.0.0.1", gracePeriod: 0 }, (connection) =>
-        Effect.flatMap(connection.startTls(asServer()), (connection) => {
-          secured.push(connection)
-          return connection.awaitClosed
-        }))
+      const server = yield* Network.startServer(
+        { host: "127.0.0.1", gracePeriod: 0 },
+        (connection) =>
+          Effect.flatMap(connection.startTls(asServer()), (connection) => {
+            secured.push(connection)
+            return connection.awaitClosed
+          })
+      )
       const plain = yield* Network.openConnection({ host: "127.0.0.1", port: portOf(server) })
       const client = yield* plain.startTls(asClient())
       yield* until(() => secured.length === 1)
@@ -182,7 +199,10 @@ describeTls("startTls", () => {
   it.scopedLive("over a connection that has TLS from the start is TLS in TLS as well", () =>
     Effect.gen(function*() {
       const { accepted, onError, stayingHandler } = collecting()
-      const server = yield* Network.startServer({ host: "127.0.0.1", tls: identity(), gracePeriod: 0, onError }, stayingHandler)
+      const server = yield* Network.startServer(
+        { host: "127.0.0.1", tls: identity(), gracePeriod: 0, onError },
+        stayingHandler
+      )
       const client = yield* Network.openConnection({ host: "127.0.0.1", port: portOf(server), tls: trust() })
       yield* echoes(yield* upgraded({ client, server: yield* accepted }))
       yield* Effect.addFinalizer(() => client.abort)
@@ -190,23 +210,31 @@ describeTls("startTls", () => {
 })
 
 describeTls("startTls that fails", () => {
-  it.scopedLive.each(versions)("closes the connection on both sides: the name is always checked, %s", (version) =>
-    Effect.gen(function*() {
-      const ends = yield* tcp.open()
-      const served = yield* Effect.fork(reason(ends.server.startTls(asServer())))
-      const error = yield* Effect.flip(ends.client.startTls(asClient({ serverName: "example.org", ...only(version) })))
-      assert.instanceOf(error, TlsError)
-      assert.strictEqual(error.reason, "CertificateRejected")
-      assert.match(error.message, /checked for "example.org"/)
-      assert.strictEqual(yield* closeTag(ends.client), "Failed CertificateRejected")
-      const end = yield* ends.client.awaitClosed
-      assert.strictEqual(end._tag === "Failed" && end.error, error)
-      assert.strictEqual(yield* outcome(ends.client.writer.write("x")), "ConnectionError Closed ERR_TLS_CERT_ALTNAME_INVALID")
-      assert.strictEqual(
-        yield* Fiber.join(served),
-        version === "TLSv1.2" ? "succeeded" : "TlsError Closed"
-      )
-    }))
+  it.scopedLive.each(versions)(
+    "closes the connection on both sides: the name is always checked, %s",
+    (version) =>
+      Effect.gen(function*() {
+        const ends = yield* tcp.open()
+        const served = yield* Effect.fork(reason(ends.server.startTls(asServer())))
+        const error = yield* Effect.flip(
+          ends.client.startTls(asClient({ serverName: "example.org", ...only(version) }))
+        )
+        assert.instanceOf(error, TlsError)
+        assert.strictEqual(error.reason, "CertificateRejected")
+        assert.match(error.message, /checked for "example.org"/)
+        assert.strictEqual(yield* closeTag(ends.client), "Failed CertificateRejected")
+        const end = yield* ends.client.awaitClosed
+        assert.strictEqual(end._tag === "Failed" && end.error, error)
+        assert.strictEqual(
+          yield* outcome(ends.client.writer.write("x")),
+          "ConnectionError Closed ERR_TLS_CERT_ALTNAME_INVALID"
+        )
+        assert.strictEqual(
+          yield* Fiber.join(served),
+          version === "TLSv1.2" ? "succeeded" : "TlsError Closed"
+        )
+      })
+  )
 
   it.scopedLive("without a name to check is not even begun, unless nothing is to be verified", () =>
     Effect.gen(function*() {

@@ -103,7 +103,9 @@ export const handshakeError = (
     cause,
     detail: certificate !== undefined
       ? Option.some(`${certificate}${checked}${namesIn(cause)}`)
-      : Option.fromNullable(handshakeProblems[code?.replace("SSL/TLS", "SSLV3") ?? ""] ?? (ended ? undefined : messageOf(cause))),
+      : Option.fromNullable(
+        handshakeProblems[code?.replace("SSL/TLS", "SSLV3") ?? ""] ?? (ended ? undefined : messageOf(cause))
+      ),
     remoteAddress: Option.some(remoteAddress)
   })
 }
