@@ -14,6 +14,7 @@ const byteMachine = [
   "outputGate",
   "handover",
   "connectionState",
+  "serverState",
   "errno",
   "ipAddress",
   "tlsRecords"

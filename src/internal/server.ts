@@ -2,12 +2,10 @@ import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import { pipeArguments } from "effect/Pipeable"
 import * as Runtime from "effect/Runtime"
@@ -22,6 +20,7 @@ import * as argument from "./argument.js"
 import { clockTimers } from "./clockTimers.js"
 import { ConnectionImpl, connectionLimits, optionProblems, tlsProblems } from "./connection.js"
 import type { ConnectionLimits, Timers } from "./connectionState.js"
+import { ServerState } from "./serverState.js"
 
 /** @internal */
 export const TypeId: Api.TypeId = Symbol.for("effect-netstreams/Server") as Api.TypeId
@@ -39,16 +38,19 @@ interface Client {
   dismissed: boolean
 }
 
+/** How a shutdown ended one connection. */
+interface Dismissal {
+  readonly closed: boolean
+  readonly interrupted: boolean
+  readonly aborted: boolean
+}
+
 class ServerImpl implements Api.Server {
   readonly [TypeId]: Api.TypeId = TypeId
   addresses!: Arr.NonEmptyReadonlyArray<Address.Address>
 
   private listener!: Listener
-  private phase: "starting" | "serving" | "closed" = "starting"
-  private readonly clients: Set<Client> = new Set()
-  private readonly listening: Deferred.Deferred<void> = Deferred.unsafeMake(FiberId.none)
-  /** Resumed each time a handler ends, or the server closes. */
-  private readonly changes: Set<() => void> = new Set()
+  private readonly state: ServerState<Client> = new ServerState()
   private shutdownFiber: Fiber.RuntimeFiber<Api.ShutdownReport> | undefined = undefined
 
   private readonly limits: ConnectionLimits
@@ -81,7 +83,7 @@ class ServerImpl implements Api.Server {
   // ---------------------------------------------------------------------------
 
   onTransport(transport: Transport): void {
-    if (this.phase === "closed") {
+    if (this.state.phase === "draining" || this.state.phase === "closed") {
       transport.abort()
       return
     }
@@ -90,7 +92,7 @@ class ServerImpl implements Api.Server {
       fiber: undefined,
       dismissed: false
     }
-    this.clients.add(client)
+    this.state.enter(client)
     const scope = Effect.runSync(Scope.make())
     const runtime = Runtime.make({
       context: Context.add(this.runtime.context, Scope.Scope, scope),
@@ -102,8 +104,7 @@ class ServerImpl implements Api.Server {
     const fiber = client.fiber = Runtime.runFork(runtime, this.handle(client.connection))
     fiber.addObserver((exit) => {
       Runtime.runFork(this.runtime, this.finish(client, scope, exit)).addObserver(() => {
-        this.clients.delete(client)
-        this.changed()
+        this.state.leave(client)
       })
     })
   }
@@ -144,7 +145,7 @@ class ServerImpl implements Api.Server {
 
   get connections(): Effect.Effect<ReadonlyArray<ConnectionImpl>> {
     return Effect.sync(() =>
-      Arr.fromIterable(this.clients)
+      Arr.fromIterable(this.state.clients)
         .map((client) => client.connection.latest)
         .filter((connection) => connection.state.closed === undefined)
     )
@@ -154,49 +155,37 @@ class ServerImpl implements Api.Server {
   // life
   // ---------------------------------------------------------------------------
 
-  private changed(): void {
-    const changes = Array.from(this.changes)
-    this.changes.clear()
-    changes.forEach((resume) => resume())
-  }
-
   /** Waits until `condition` holds, looking again at each change. */
   private until(condition: () => boolean): Effect.Effect<void> {
     return Effect.suspend(() =>
-      condition() ? Exit.void : Effect.zipRight(
-        Effect.async<void>((resume) => {
+      condition() ? Exit.void : Effect.async<void>((resume) => {
+        const look = () => {
           if (condition()) {
             resume(Exit.void)
-            return
+          } else {
+            this.state.watch(look)
           }
-          const done = () => resume(Exit.void)
-          this.changes.add(done)
-          return Effect.sync(() => this.changes.delete(done))
-        }),
-        this.until(condition)
-      )
+        }
+        look()
+        return Effect.sync(() => this.state.giveUp(look))
+      })
     )
   }
 
   get isServing(): Effect.Effect<boolean> {
-    return Effect.sync(() => this.phase === "serving")
+    return Effect.sync(() => this.state.phase === "serving")
   }
 
   get startServing(): Effect.Effect<void, ListenError> {
     return Effect.suspend(() =>
-      this.phase !== "starting" ? Effect.void : Effect.zipRight(
-        this.listener.start,
-        Effect.sync(() => {
-          if (this.phase === "starting") {
-            this.phase = "serving"
-          }
-        })
-      )
+      this.state.phase !== "starting"
+        ? Effect.void
+        : Effect.zipRight(this.listener.start, Effect.sync(() => this.state.serve()))
     )
   }
 
   get serveForever(): Effect.Effect<void> {
-    return Effect.zipRight(Effect.orDie(this.startServing), Deferred.await(this.listening))
+    return Effect.zipRight(Effect.orDie(this.startServing), this.until(() => this.state.isFree))
   }
 
   setTls(options: Tls.ServerOptions): Effect.Effect<void, TlsError> {
@@ -217,24 +206,18 @@ class ServerImpl implements Api.Server {
   get close(): Effect.Effect<void> {
     // Whoever waits for it is to be told, whatever becomes of whoever asked.
     return Effect.uninterruptible(Effect.suspend(() => {
-      this.phase = "closed"
-      return Effect.zipRight(
-        this.listener.close,
-        Effect.suspend(() => {
-          this.changed()
-          return Effect.asVoid(Deferred.succeed(this.listening, void 0))
-        })
-      )
+      this.state.drain()
+      return Effect.zipRight(this.listener.close, Effect.sync(() => this.state.freed()))
     }))
   }
 
   get awaitClosed(): Effect.Effect<void> {
-    return Effect.zipRight(Deferred.await(this.listening), this.until(() => this.clients.size === 0))
+    return this.until(() => this.state.phase === "closed")
   }
 
   private endAll(end: (connection: ConnectionImpl) => Effect.Effect<void>): Effect.Effect<void> {
     return Effect.suspend(() =>
-      Effect.forEach(Array.from(this.clients), (client) => {
+      Effect.forEach(Array.from(this.state.clients), (client) => {
         client.dismissed = true
         return end(client.connection)
       }, { concurrency: "unbounded", discard: true })
@@ -264,15 +247,17 @@ class ServerImpl implements Api.Server {
   }
 
   private drain(gracePeriod: Duration.Duration): Effect.Effect<Api.ShutdownReport> {
+    const { clients } = this.state
     return Effect.gen(this, function*() {
       yield* this.close
-      const serving = Array.from(this.clients)
-      yield* Effect.timeoutOption(this.until(() => this.clients.size === 0), gracePeriod)
-      const rest = Array.from(this.clients)
+      const serving = clients.size
+      yield* Effect.timeoutOption(this.until(() => clients.size === 0), gracePeriod)
+      const rest = Array.from(clients)
       const ends = yield* Effect.forEach(rest, (client) => this.dismiss(client), { concurrency: "unbounded" })
+      yield* Effect.timeoutOption(this.until(() => clients.size === 0), interruptPatience)
       return {
-        finished: serving.length - rest.length,
-        closed: rest.length,
+        finished: serving - rest.length,
+        closed: ends.filter((end) => end.closed).length,
         interrupted: ends.filter((end) => end.interrupted).length,
         aborted: ends.filter((end) => end.aborted).length
       }
@@ -282,21 +267,23 @@ class ServerImpl implements Api.Server {
     )
   }
 
-  /** Ends one connection and its handler: in order, then by interruption, then without it. */
-  private dismiss(client: Client): Effect.Effect<{ readonly interrupted: boolean; readonly aborted: boolean }> {
-    return Effect.gen(this, function*() {
+  /** Ends one connection in order, and interrupts the handler that goes on all the same. */
+  private dismiss(client: Client): Effect.Effect<Dismissal> {
+    return Effect.suspend(() => {
+      const closed = client.connection.latest.state.closed === undefined
       client.dismissed = true
-      yield* client.connection.release
-      // Its last read has failed by now; let the handler see to it.
-      yield* Effect.yieldNow()
-      const fiber = client.fiber
-      const interrupted = fiber !== undefined && fiber.unsafePoll() === null
-      if (interrupted) {
-        yield* Fiber.interruptFork(fiber)
-      }
-      yield* Effect.timeoutOption(this.until(() => !this.clients.has(client)), interruptPatience)
-      return { interrupted, aborted: client.connection.latest.state.closed?.by === "Aborted" }
+      return Effect.zipRight(
+        client.connection.release,
+        // Its last read has failed by now; let the handler see to it.
+        Effect.zipRight(Effect.yieldNow(), Effect.suspend(() => this.interrupt(client, closed)))
+      )
     })
+  }
+
+  private interrupt({ connection, fiber }: Client, closed: boolean): Effect.Effect<Dismissal> {
+    const interrupted = fiber !== undefined && fiber.unsafePoll() === null
+    const dismissal = { closed, interrupted, aborted: closed && connection.latest.state.closed?.by === "Aborted" }
+    return interrupted ? Effect.as(Fiber.interruptFork(fiber), dismissal) : Effect.succeed(dismissal)
   }
 
   pipe() {
