@@ -21,7 +21,7 @@ import type * as Server from "../src/Server.js"
 import type { Backend } from "../src/Transport.js"
 import { handles, handlesLeft, leavesNoHandles } from "./support/handles.js"
 import { MemoryListener, memoryPair } from "./support/memoryTransport.js"
-import { portOf, rawServer, turns, until } from "./support/rawPeer.js"
+import { freePort, portOf, rawServer, turns, until } from "./support/rawPeer.js"
 
 leavesNoHandles()
 
@@ -266,9 +266,6 @@ const listenError = (
     Effect.tap((error) => assert.instanceOf(error, ListenError)),
     Effect.orDieWith(() => new Error("it listened"))
   )
-
-/** A port on which nobody listens: somebody has just left it. */
-const freePort = Effect.scoped(Effect.map(rawServer(), ({ port }) => port))
 
 describe("what the system refuses to connect is a ConnectError", () => {
   it.scopedLive("where nobody listens: Refused", () =>

@@ -111,6 +111,9 @@ export const rawServer = (path?: string): Effect.Effect<
       })
   )
 
+/** A port on which nobody listens: somebody has just left it. */
+export const freePort: Effect.Effect<number> = Effect.scoped(Effect.map(rawServer(), ({ port }) => port))
+
 /** A raw client of a server. */
 export const rawConnect = (options: Net.NetConnectOpts): Effect.Effect<RawPeer, never, Scope.Scope> =>
   Effect.acquireRelease(
