@@ -548,6 +548,17 @@ describe("when the connection ends", () => {
       assert.strictEqual(received(), x(11) + "y".repeat(20))
     }))
 
+  it.scoped("a flush is not fooled by a transport that has failed, and forgot what it held, and has not said so yet", () =>
+    Effect.gen(function*() {
+      const { near, writer } = yield* make(stalled)
+      yield* writer.write("lost")
+      near.bufferedBytes = 0
+      const flush = yield* Effect.fork(Effect.exit(writer.flush))
+      yield* settle
+      near.fail(reset)
+      assert.strictEqual(reasonOf(yield* Fiber.join(flush)), "Reset")
+    }))
+
   it.scoped("the errors can be read by a person", () =>
     Effect.gen(function*() {
       const { connection, near, writer } = yield* make()

@@ -18,13 +18,13 @@ export interface Pair {
 
 /** Whether a program is installed here. Says aloud what is not tested where it is not. */
 export const available = (program: string, ...versionArguments: ReadonlyArray<string>): boolean => {
-  const { error } = spawnSync(program, versionArguments.length === 0 ? ["--version"] : versionArguments, {
+  const { status } = spawnSync(program, versionArguments.length === 0 ? ["--version"] : versionArguments, {
     stdio: "ignore"
   })
-  if (error !== undefined) {
-    console.warn(`SKIPPED: tests that need ${program}, which is not installed here`)
+  if (status !== 0) {
+    console.warn(`SKIPPED: tests that need ${program}, which is not installed here, or too old`)
   }
-  return error === undefined
+  return status === 0
 }
 
 export const hasOpenssl = available("openssl", "version")

@@ -1,0 +1,245 @@
+/** TLS over everything that carries bytes: Unix sockets, adopted sockets and listeners, streams of any kind. */
+import { assert, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { once } from "node:events"
+import * as Fs from "node:fs"
+import * as Net from "node:net"
+import { Duplex } from "node:stream"
+import * as NodeTls from "node:tls"
+import type { Connection } from "../src/Connection.js"
+import * as Network from "../src/Network.js"
+import * as NodeNetwork from "../src/NodeNetwork.js"
+import type * as Tls from "../src/Tls.js"
+import { certificates, describeTls } from "./support/certificates.js"
+import { leavesNoHandles } from "./support/handles.js"
+import { temporaryDirectory } from "./support/nodePeers.js"
+import { closeTag, portOf, until } from "./support/rawPeer.js"
+import { collecting, dialling, identity, nodeClient, outcome, reason, text, trust } from "./support/tlsPeers.js"
+
+leavesNoHandles()
+
+const named: Tls.NamedClientOptions = { serverName: "localhost" }
+
+const asClient = (): Tls.ClientUpgrade => ({ role: "client", ...trust(), ...named })
+const asServer = (): Tls.ServerUpgrade => ({ role: "server", ...identity() })
+
+const bulk = Buffer.alloc(4 * 1024 * 1024, "something long enough to be cut anywhere. ")
+
+/** Something small and something large, there and back, and an end in order on both sides. */
+const converse = (client: Connection, server: Connection) =>
+  Effect.gen(function*() {
+    yield* client.writer.write("hello\n")
+    assert.strictEqual(text(yield* server.reader.readLine), "hello\n")
+    const [, received] = yield* Effect.all([
+      Effect.zipRight(server.writer.write(bulk), server.writer.writeEof),
+      client.reader.readAll()
+    ], { concurrency: 2 })
+    assert.isTrue(Buffer.from(received).equals(bulk))
+    yield* client.writer.write("good-bye\n")
+    yield* client.close
+    assert.strictEqual(text(yield* server.reader.readAll()), "good-bye\n")
+    assert.strictEqual(yield* closeTag(client), "Peer")
+    assert.strictEqual(yield* closeTag(server), "Peer")
+  })
+
+const directory = Effect.acquireRelease(
+  Effect.sync(temporaryDirectory),
+  (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true }))
+)
+
+/** A server of Node's that listens, for somebody to adopt. */
+const netServer = (path?: string) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const server = Net.createServer()
+      if (path === undefined) {
+        server.listen(0, "127.0.0.1")
+      } else {
+        server.listen(path)
+      }
+      await once(server, "listening")
+      return server
+    }),
+    (server) => Effect.sync(() => server.close())
+  )
+
+/** Two streams of bytes, each of which reads what is written to the other, in pieces of some size. */
+const duplexPair = (pieceSize: number): readonly [Duplex, Duplex] => {
+  const waiting: Array<(() => void) | undefined> = [undefined, undefined]
+  const make = (i: 0 | 1): Duplex =>
+    new Duplex({
+      allowHalfOpen: true,
+      read: () => {
+        const go = waiting[i]
+        waiting[i] = undefined
+        go?.()
+      },
+      write: (chunk: Buffer, _encoding, callback) => {
+        const other = pair[1 - i]!
+        let more = true
+        for (let at = 0; at < chunk.length; at += pieceSize) {
+          more = other.push(chunk.subarray(at, at + pieceSize))
+        }
+        if (more) {
+          setImmediate(callback)
+        } else {
+          waiting[1 - i] = callback
+        }
+      },
+      final: (callback) => {
+        pair[1 - i]!.push(null)
+        callback()
+      }
+    })
+  const pair = [make(0), make(1)] as const
+  return pair
+}
+
+describeTls("over a Unix socket", () => {
+  it.scopedLive("TLS works as over TCP, for a name that has to be said", () =>
+    Effect.gen(function*() {
+      const path = `${yield* directory}/s`
+      const { accepted, handler, onError, reports } = collecting()
+      const server = yield* Network.startUnixServer(path, { tls: identity(), onError, gracePeriod: 0 }, handler)
+      const client = yield* Network.openUnixConnection(path, { tls: { ...trust(), ...named } })
+      assert.deepStrictEqual(Option.getOrThrow(client.tls).serverName, Option.some("localhost"))
+      yield* converse(client, yield* accepted)
+      assert.strictEqual(
+        yield* reason(Network.openUnixConnection(path, { tls: { ...trust(), serverName: "example.org" } })),
+        "TlsError CertificateRejected"
+      )
+      yield* until(() => reports.length === 1)
+      yield* server.setTls({ ...identity(), ...certificates.renewed })
+      const after = yield* Network.openUnixConnection(path, { tls: { verify: false } })
+      yield* Effect.addFinalizer(() => after.abort)
+      const certificate = Option.flatMap(after.tls, ({ peerCertificate }) => peerCertificate)
+      assert.deepStrictEqual(Option.getOrThrow(certificate).subject["CN"], "renewed")
+      const nameless = yield* Effect.exit(Network.openUnixConnection(path, { tls: trust() as never }))
+      assert.include(JSON.stringify(nameless), "serverName")
+    }).pipe(Effect.provide(NodeNetwork.layer)))
+
+  it.scopedLive("an upgrade works, and is TLS for a peer of Node's", () =>
+    Effect.gen(function*() {
+      const path = `${yield* directory}/s`
+      const { accepted, stayingHandler } = collecting()
+      yield* Network.startUnixServer(path, { gracePeriod: 0 }, stayingHandler)
+      const plain = yield* Network.openUnixConnection(path)
+      const [client, server] = yield* Effect.all([
+        plain.startTls(asClient()),
+        Effect.flatMap(accepted, (connection) => connection.startTls(asServer()))
+      ], { concurrency: 2 })
+      yield* converse(client, server)
+    }).pipe(Effect.provide(NodeNetwork.layer)))
+})
+
+describeTls("over an adopted socket", () => {
+  it.scopedLive("an upgrade works in both roles", () =>
+    Effect.gen(function*() {
+      const listener = yield* netServer()
+      const raw = Net.connect((listener.address() as Net.AddressInfo).port, "127.0.0.1")
+      const [socket] = yield* Effect.promise(() => once(listener, "connection") as Promise<[Net.Socket]>)
+      const client = yield* NodeNetwork.fromSocket(raw)
+      const server = yield* NodeNetwork.fromSocket(socket)
+      const secure = yield* Effect.all([client.startTls(asClient()), server.startTls(asServer())], { concurrency: 2 })
+      yield* converse(...secure)
+    }))
+
+  it.scopedLive("that has TLS of Node's already, there may be more of it", () =>
+    Effect.gen(function*() {
+      const { accepted, onError, stayingHandler } = collecting()
+      const server = yield* Network.startServer(
+        { host: "127.0.0.1", tls: identity(), onError, gracePeriod: 0 },
+        stayingHandler
+      )
+      const socket = NodeTls.connect({
+        host: "127.0.0.1",
+        port: portOf(server),
+        servername: "localhost",
+        ca: certificates.ca.certificate
+      })
+      yield* Effect.promise(() => once(socket, "secureConnect"))
+      const client = yield* NodeNetwork.fromSocket(socket)
+      const there = yield* accepted
+      yield* client.writer.write("one layer\n")
+      assert.strictEqual(text(yield* there.reader.readLine), "one layer\n")
+      const inner = yield* Effect.all([client.startTls(asClient()), there.startTls(asServer())], { concurrency: 2 })
+      yield* inner[0].writer.write("two layers\n")
+      assert.strictEqual(text(yield* inner[1].reader.readLine), "two layers\n")
+      yield* Effect.all([
+        inner[0].close,
+        Effect.zipRight(inner[1].reader.readAll(), inner[1].close)
+      ], { concurrency: 2 })
+    }).pipe(Effect.provide(NodeNetwork.layer)))
+})
+
+describeTls("over any stream", () => {
+  it.scopedLive.each([1, 7, 1_000, 100_000])(
+    "an upgrade works, whatever the pieces: %i bytes",
+    (size) =>
+      Effect.gen(function*() {
+        const [a, b] = duplexPair(size)
+        const client = yield* NodeNetwork.fromDuplex(a)
+        const server = yield* NodeNetwork.fromDuplex(b)
+        const secure = yield* Effect.all([client.startTls(asClient()), server.startTls(asServer())], { concurrency: 2 })
+        if (size >= 1_000) {
+          yield* converse(...secure)
+        } else {
+          yield* secure[0].writer.write("hello\n")
+          assert.strictEqual(text(yield* secure[1].reader.readLine), "hello\n")
+          yield* Effect.all([
+            secure[0].close,
+            Effect.zipRight(secure[1].reader.readAll(), secure[1].close)
+          ], { concurrency: 2 })
+        }
+      })
+  )
+
+  it.scopedLive("its failure is the connection's", () =>
+    Effect.gen(function*() {
+      const [a, b] = duplexPair(1_000)
+      const client = yield* NodeNetwork.fromDuplex(a)
+      const server = yield* NodeNetwork.fromDuplex(b)
+      const secure = yield* Effect.all([client.startTls(asClient()), server.startTls(asServer())], { concurrency: 2 })
+      a.destroy(Object.assign(new Error("the tunnel broke down"), { code: "ETUNNEL" }))
+      assert.strictEqual(yield* outcome(secure[0].reader.read(1)), "ConnectionError Unknown ETUNNEL")
+      assert.strictEqual(yield* closeTag(secure[0]), "Failed Unknown")
+      yield* secure[1].abort
+    }))
+})
+
+describeTls("on an adopted listener", () => {
+  it.scopedLive("every connection has TLS", () =>
+    Effect.gen(function*() {
+      const listener = yield* netServer()
+      const { accepted, handler, onError, reports } = collecting()
+      const server = yield* NodeNetwork.startServerOn(listener, { tls: identity(), onError, gracePeriod: 0 }, handler)
+      const client = yield* dialling(portOf(server))
+      yield* converse(client, yield* accepted)
+      const peer = yield* nodeClient(portOf(server))
+      const served = yield* accepted
+      yield* served.writer.write("hello\n")
+      yield* until(() => peer.text === "hello\n")
+      const plain = Net.connect(portOf(server), "127.0.0.1")
+      plain.on("error", () => {})
+      plain.write("no TLS\r\n")
+      plain.resume()
+      yield* until(() => reports.length === 1 && plain.closed)
+      assert.strictEqual(reports[0]!.phase, "handshake")
+      yield* server.setTls({ ...identity(), ...certificates.renewed })
+      const after = yield* dialling(portOf(server), { verify: false })
+      const certificate = Option.flatMap(after.tls, ({ peerCertificate }) => peerCertificate)
+      assert.deepStrictEqual(Option.getOrThrow(certificate).subject["CN"], "renewed")
+    }))
+
+  it.scopedLive("options that can't be used leave the listener to whoever made it", () =>
+    Effect.gen(function*() {
+      const listener = yield* netServer()
+      const error = yield* Effect.flip(
+        NodeNetwork.startServerOn(listener, { tls: { certificate: "nonsense", key: "nonsense" } }, () => Effect.void)
+      )
+      assert.include(error.message, "no certificate in `certificate`")
+      assert.include(error.message, "127.0.0.1")
+      assert.isTrue(listener.listening)
+    }))
+})
