@@ -17,6 +17,9 @@ const byteMachine = [
   "serverState",
   "errno",
   "ipAddress",
+  "random",
+  "timeline",
+  "pipe",
   "tlsRecords"
 ]
 
@@ -42,7 +45,7 @@ const byName = {
 }
 
 const backends = {
-  regex: "(^|/)(internal/node/.*|node/.*|NodeNetwork\\.js|TestNetwork\\.js)$",
+  regex: "(^|/)(internal/(node|testNetwork)/.*|(node|testNetwork)/.*|NodeNetwork\\.js|TestNetwork\\.js)$",
   message: "No module but a program's entry point knows a backend."
 }
 
@@ -136,6 +139,11 @@ export default tseslint.config(
   {
     files: ["src/NodeNetwork.ts", "src/internal/node/**/*.ts"],
     rules: restrictImports(barrels, platformNode, byName)
+  },
+  {
+    // It has to run where there is no Node.
+    files: ["src/TestNetwork.ts", "src/internal/testNetwork/**/*.ts"],
+    rules: restrictImports(nodeModules, barrels, platformNode, byName)
   },
   {
     files: byteMachine.map((name) => `src/internal/${name}.ts`),

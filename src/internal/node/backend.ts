@@ -6,12 +6,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Address from "../../Address.js"
 import { ConnectError, type TlsError } from "../../NetworkError.js"
-import { Resolver, type Service as ResolverService } from "../../Resolver.js"
 import type * as Tls from "../../Tls.js"
 import type { Backend, Transport } from "../../Transport.js"
 import { dial, dialUnix, dialUnixWithin, dialWithin, formatTarget, type Progress, withConnectTimeout } from "../dial.js"
 import { codeOf } from "../errno.js"
-import { ipFamily } from "../ipAddress.js"
+import { withResolver } from "../programResolver.js"
 import { tcpDialer, unixDialer } from "./dialer.js"
 import { listenTcp } from "./listener.js"
 import { resolver as systemResolver } from "./resolver.js"
@@ -20,24 +19,12 @@ import { intendedAddress, withTls } from "./tls/listener.js"
 import { pathProblem } from "./unixPath.js"
 import { listenUnix } from "./unixSocket.js"
 
-/** The program's own resolver where it provides one. Nobody asks for it who has only numeric addresses. */
-const withResolver = <A, E>(
-  hosts: string | ReadonlyArray<string> | undefined,
-  use: (resolver: ResolverService) => Effect.Effect<A, E>
-): Effect.Effect<A, E> =>
-  hosts === undefined ||
-    (typeof hosts === "string" ? ipFamily(hosts) !== 0 : hosts.every((host) => ipFamily(host) !== 0))
-    ? use(systemResolver)
-    : Effect.flatMap(
-      Effect.serviceOption(Resolver),
-      (provided) => use(Option.getOrElse(provided, () => systemResolver))
-    )
-
 /** @internal */
 export const backend: Backend = {
   connect: (options) =>
     withResolver(
       options.localAddress === undefined ? options.host : [options.host, options.localAddress],
+      systemResolver,
       (resolver) => {
         const dialer = tcpDialer(options)
         return options.tls === undefined || options.tls === false
@@ -82,7 +69,7 @@ export const backend: Backend = {
       options.tls,
       intendedAddress(options.host, options.port),
       acceptor,
-      (acceptor) => withResolver(options.host, (resolver) => listenTcp(options, acceptor, resolver))
+      (acceptor) => withResolver(options.host, systemResolver, (resolver) => listenTcp(options, acceptor, resolver))
     ),
 
   listenUnix: (path, options, acceptor) =>

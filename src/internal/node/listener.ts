@@ -21,18 +21,18 @@
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
 import * as Net from "node:net"
 import { constants } from "node:os"
 import { getSystemErrorName } from "node:util"
 import * as Address from "../../Address.js"
-import { ListenError } from "../../NetworkError.js"
+import type { ListenError } from "../../NetworkError.js"
 import type { Service as ResolverService } from "../../Resolver.js"
 import type { Acceptor, Listener, TcpListenOptions } from "../../Transport.js"
 import { addressReason, codeOf } from "../errno.js"
 import { ipFamily } from "../ipAddress.js"
+import { listenError } from "../listenError.js"
+import { type Target, targetsOf, wildcard } from "../listenTargets.js"
 import { Acceptance, listening } from "./acceptance.js"
-import { listenError } from "./listenError.js"
 import { type SocketSettings, socketSettings } from "./socketSettings.js"
 import { tcpAddress } from "./transport.js"
 
@@ -40,54 +40,11 @@ const defaultBacklog = 100
 /** How often the port that the system chose may be taken on another address. */
 const portAttempts = 16
 
-const trusted = { disableValidation: true } as const
-
 /** `reusePort` came with Node 22.12 and 23.1; before, it is passed over in silence. */
 const knowsReusePort = (): boolean => {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
   return major > 23 || (major === 23 && minor >= 1) || (major === 22 && minor >= 12)
 }
-
-// ---------------------------------------------------------------------------
-// which addresses
-// ---------------------------------------------------------------------------
-
-interface Target {
-  readonly host: string
-  /** That of a name, which may have an address that this machine lacks (`::1` without IPv6). */
-  readonly optional: boolean
-}
-
-const wildcard: ReadonlyArray<Target> = [{ host: "::", optional: false }]
-
-const targetsOf = (
-  hosts: ReadonlyArray<string>,
-  port: number,
-  resolver: ResolverService
-): Effect.Effect<ReadonlyArray<Target>, ListenError> =>
-  Effect.map(
-    Effect.forEach(hosts, (host) =>
-      ipFamily(host) !== 0
-        ? Effect.succeed([{ host, optional: false }])
-        : Effect.matchEffect(resolver.lookup(host), {
-          onFailure: (error) =>
-            Effect.fail(
-              new ListenError({
-                reason: error.reason === "Temporary"
-                  ? "TimedOut"
-                  : error.reason === "Unknown"
-                  ? "Unknown"
-                  : "NameNotFound",
-                address: Address.tcp(host, port),
-                code: error.code,
-                cause: error.cause ?? error,
-                detail: Option.some(error.problem)
-              }, trusted)
-            ),
-          onSuccess: (found) => Effect.succeed(found.map((host) => ({ host, optional: found.length > 1 })))
-        })),
-    (found) => Arr.dedupeWith(found.flat(), (a, b) => a.host === b.host)
-  )
 
 // ---------------------------------------------------------------------------
 // one address
@@ -307,7 +264,7 @@ export const listenTcp = (
       ))
     }
     return Effect.flatMap(
-      hosts.length === 0 ? Effect.succeed(wildcard) : targetsOf(hosts, port, resolver),
+      targetsOf(hosts, port, resolver),
       (targets) => Effect.uninterruptible(listen(targets, options, acceptor))
     )
   })

@@ -1,7 +1,7 @@
 import * as Option from "effect/Option"
-import type * as Address from "../../Address.js"
-import { type AddressReason, ListenError } from "../../NetworkError.js"
-import { addressReason, codeOf } from "../errno.js"
+import type * as Address from "../Address.js"
+import { type AddressReason, ListenError } from "../NetworkError.js"
+import { addressReason, codeOf } from "./errno.js"
 
 /** Why an address could not be listened on, from what Node threw. */
 export const listenError = (

@@ -1,0 +1,145 @@
+/**
+ * Connecting in memory: the handshake of TCP, over the pipes that the bytes then take.
+ *
+ * The dialler asks, the other host refuses or accepts, and the dialler confirms. So the dialler is connected after one
+ * round trip, and the server gets its connection half a round trip later, with the first data at its heels. A question
+ * that is held up (by a partition) is a connection that times out.
+ */
+import * as Option from "effect/Option"
+import * as Address from "../../Address.js"
+import type { Transport } from "../../Transport.js"
+import type { AttemptFailure, AttemptReceiver, Dialer } from "../dial.js"
+import { addressReason } from "../errno.js"
+import { errnoError } from "../errnoError.js"
+import type { Timeline } from "../timeline.js"
+import type { Endpoint } from "./endpoint.js"
+import { dialledAddress, type Host, type Listening } from "./host.js"
+import type { Link, World } from "./world.js"
+
+/** How long Linux goes on asking a host that does not answer, in milliseconds: 127 seconds (`tcp_syn_retries` is 6). */
+const connectPatience = 127_000
+
+const nothing = () => {}
+
+const failed = (code: string, address: Address.Address): AttemptFailure => ({
+  reason: addressReason(code),
+  code,
+  cause: errnoError("connect", code, Address.format(address))
+})
+
+/** Connects, if somebody listens by the time the question arrives. `giveBack` frees what was taken for it. */
+const shakeHands = (
+  link: Link,
+  timeline: Timeline,
+  findListening: () => Listening | string,
+  receiver: AttemptReceiver<Endpoint>,
+  giveBack: () => void
+): () => void => {
+  const [there, back] = link.pipes
+  const [client, server] = link.ends
+  let over = false
+  const fail = (code: string) => {
+    end()
+    receiver.onFailed(failed(code, client.remoteAddress))
+  }
+  const end = () => {
+    over = true
+    cancelTimer()
+    giveBack()
+  }
+  // Where messages flow, an answer comes: only what may hang has a timer.
+  const cancelTimer = there.isHeld || back.isHeld
+    ? timeline.at(timeline.now() + connectPatience, () => fail("ETIMEDOUT"))
+    : nothing
+
+  there.signal(() => {
+    const found = findListening()
+    back.signal(() => {
+      if (over) {
+        return
+      }
+      if (typeof found === "string") {
+        return fail(found)
+      }
+      over = true
+      cancelTimer()
+      client.established = true
+      there.signal(() => {
+        server.established = true
+        accept(server, found)
+      })
+      receiver.onConnected(client)
+    })
+  })
+  return () => {
+    if (!over) {
+      end()
+    }
+  }
+}
+
+const accept = (server: Endpoint, { acceptor }: Listening): void => {
+  if (acceptor === undefined) {
+    // It was closed meanwhile.
+    server.abort()
+  } else {
+    acceptor.onTransport(server)
+  }
+}
+
+/**
+ * Connects to numeric addresses, from one host.
+ *
+ * @internal
+ */
+export const tcpDialer = (world: World, host: Host, timeline: Timeline): Dialer<Transport> => ({
+  connect: (to, local, receiver) => {
+    const address = dialledAddress(to.host)
+    const source = local?.address ?? host.sourceFor(address)
+    const target = world.hostAt(address, host)
+    const problem = source === undefined
+      ? "ENETUNREACH"
+      : !host.has(source)
+      ? "EADDRNOTAVAIL"
+      : target === undefined
+      ? "EHOSTUNREACH"
+      : undefined
+    const port = problem === undefined ? host.takePort(local?.port) : undefined
+    if (problem !== undefined || port === undefined) {
+      receiver.onFailed(failed(problem ?? "EADDRINUSE", to))
+      return nothing
+    }
+    const remote = Address.tcp(address, to.port)
+    const link = world.lay([host, target!], Address.tcp(source!, port), remote, timeline)
+    return shakeHands(
+      link,
+      timeline,
+      () => target!.listeningOn(address, to.port) ?? "ECONNREFUSED",
+      receiver,
+      () => world.forget(link)
+    )
+  },
+  close: (transport) => transport.destroy()
+})
+
+/**
+ * Connects to the Unix sockets of one host.
+ *
+ * @internal
+ */
+export const unixDialer = (
+  world: World,
+  host: Host,
+  timeline: Timeline
+): Dialer<Transport, Address.UnixAddress> => ({
+  connect: (to, _local, receiver) => {
+    const path = Option.getOrElse(to.path, () => "")
+    const link = world.lay([host, host], Address.unix(), to, timeline)
+    const findListening = (): Listening | string => {
+      const file = host.sockets.get(path)
+      return file === undefined ? "ENOENT" : file.acceptor === undefined ? "ECONNREFUSED" : file
+    }
+    return shakeHands(link, timeline, findListening, receiver, () => world.forget(link))
+  },
+  close: (transport) => transport.destroy()
+})

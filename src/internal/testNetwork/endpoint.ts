@@ -1,0 +1,188 @@
+/**
+ * One end of a connection in memory: a transport between two pipes.
+ *
+ * It does as a kernel does. What was sent before a close still arrives; a close on data that nobody took is a reset, and
+ * so is the answer to data for an end that is gone.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Address from "../../Address.js"
+import type { TlsError } from "../../NetworkError.js"
+import type * as Tls from "../../Tls.js"
+import type { Transport, TransportFailure, TransportReceiver } from "../../Transport.js"
+import { type Bytes, concat } from "../bytes.js"
+import { connectionFailure } from "../errno.js"
+import type { Pipe, PipeSink, PipeSource } from "../pipe.js"
+
+/** What the peer's reset is to this end. */
+export const resetByPeer = (): TransportFailure =>
+  connectionFailure(Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET", syscall: "read" }))
+
+/** Who is told what an end does. */
+export interface EndpointObserver {
+  readonly onSent: (endpoint: Endpoint, event: EndpointEvent, bytes: Bytes) => void
+  readonly onReceived: (endpoint: Endpoint, event: EndpointEvent, bytes: Bytes) => void
+  /** Nothing is left of it. */
+  readonly onGone: (endpoint: Endpoint) => void
+}
+
+/** @internal */
+export type EndpointEvent = "data" | "end" | "reset"
+
+const nothing = new Uint8Array(0)
+
+/** @internal */
+export class Endpoint implements Transport, PipeSource, PipeSink {
+  readonly canWriteEof = true
+  startTls: ((lower: Transport, options: Tls.Upgrade) => Effect.Effect<Transport, TlsError>) | undefined = undefined
+
+  /** Before, only the handshake's messages come. */
+  established = false
+
+  private receiver: TransportReceiver | undefined = undefined
+  private paused = false
+  private ending = false
+  private endReported = false
+  private gone = false
+  private failure: TransportFailure | undefined = undefined
+
+  constructor(
+    readonly localAddress: Address.Address,
+    readonly remoteAddress: Address.Address,
+    private readonly out: Pipe,
+    private readonly inward: Pipe,
+    private readonly observer: EndpointObserver
+  ) {
+    out.source = this
+    inward.sink = this
+  }
+
+  // ---------------------------------------------------------------------------
+  // the transport
+  // ---------------------------------------------------------------------------
+
+  get bufferedBytes(): number {
+    return this.out.queued
+  }
+
+  start(receiver: TransportReceiver): void {
+    this.receiver = receiver
+    if (this.gone) {
+      queueMicrotask(() => receiver.onClosed(this.failure))
+    } else {
+      this.inward.wake()
+    }
+  }
+
+  pause(): void {
+    this.paused = true
+  }
+
+  resume(): void {
+    this.paused = false
+    this.inward.wake()
+  }
+
+  write(chunks: ReadonlyArray<Bytes>): void {
+    if (!this.ending && !this.gone) {
+      const bytes = concat(chunks)
+      if (bytes.length > 0) {
+        this.observer.onSent(this, "data", bytes)
+        this.out.write(bytes)
+      }
+    }
+  }
+
+  end(): void {
+    if (!this.ending && !this.gone) {
+      this.ending = true
+      this.observer.onSent(this, "end", nothing)
+      this.out.end()
+      queueMicrotask(() => this.closeIfEnded())
+    }
+  }
+
+  destroy(): void {
+    if (this.gone) {
+      return
+    }
+    if (this.inward.hasUntaken) {
+      return this.abort()
+    }
+    if (!this.ending) {
+      this.ending = true
+      this.observer.onSent(this, "end", nothing)
+    }
+    this.out.endNow()
+    this.close()
+  }
+
+  abort(): void {
+    if (!this.gone) {
+      this.observer.onSent(this, "reset", nothing)
+      this.out.reset(resetByPeer())
+      this.close()
+    }
+  }
+
+  private close(): void {
+    this.gone = true
+    this.observer.onGone(this)
+    this.inward.wake()
+    const receiver = this.receiver
+    if (receiver !== undefined) {
+      queueMicrotask(() => receiver.onClosed(this.failure))
+    }
+  }
+
+  private closeIfEnded(): void {
+    if (this.endReported && this.out.ended && !this.gone) {
+      this.close()
+    }
+  }
+
+  // ---------------------------------------------------------------------------
+  // the pipes
+  // ---------------------------------------------------------------------------
+
+  get ready(): boolean {
+    return this.gone || !this.established || (this.receiver !== undefined && !this.paused)
+  }
+
+  get started(): boolean {
+    return this.gone || this.receiver !== undefined
+  }
+
+  onRoom(): void {
+    if (!this.gone) {
+      this.receiver?.onDrain()
+      this.closeIfEnded()
+    }
+  }
+
+  onData(bytes: Bytes): void {
+    if (this.gone) {
+      this.out.reset(resetByPeer())
+      return
+    }
+    this.observer.onReceived(this, "data", bytes)
+    this.receiver?.onData(bytes)
+  }
+
+  onEnd(): void {
+    if (!this.gone && !this.endReported) {
+      this.observer.onReceived(this, "end", nothing)
+      this.endReported = true
+      this.receiver?.onEnd()
+      this.closeIfEnded()
+    }
+  }
+
+  onReset(failure: TransportFailure): void {
+    if (!this.gone) {
+      this.observer.onReceived(this, "reset", nothing)
+      this.failure = failure
+      this.out.close()
+      this.close()
+    }
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * A machine of a network in memory: its addresses, and who uses which port and which path.
+ */
+import type * as Address from "../../Address.js"
+import type { Acceptor } from "../../Transport.js"
+
+/** The first of the ports that are given out (RFC 6335 §6), and the last. */
+const firstEphemeral = 49_152
+const lastEphemeral = 65_535
+
+/** The machine that a program under test runs on. Its addresses are for documentation (RFC 5737, RFC 3849). */
+export const localhost = { name: "localhost", addresses: ["192.0.2.1", "2001:db8::1"] }
+
+/** How a listener takes a connection; `undefined` when it refuses. */
+export interface Listening {
+  acceptor: Acceptor | undefined
+}
+
+/** The file of a Unix socket. It is stale when whoever made it is gone. */
+export interface UnixSocket extends Listening {
+  readonly stale: boolean
+}
+
+/** A listener's hold on one address. */
+export interface Binding {
+  readonly address: Address.TcpAddress
+  readonly ipv6Only: boolean
+  readonly reusePort: boolean
+  readonly listening: Listening
+}
+
+const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.")
+
+const isWildcard = (address: string): boolean => address === "::" || address === "0.0.0.0"
+
+/** What one dials that has no address of its own: this machine. */
+export const dialledAddress = (address: string): string =>
+  address === "0.0.0.0" ? "127.0.0.1" : address === "::" ? "::1" : address
+
+const familyOf = (address: string): 4 | 6 => address.includes(":") ? 6 : 4
+
+/** Whether a binding takes what is for an address. */
+const covers = (binding: Binding, address: string): boolean =>
+  binding.address.host === address ||
+  (binding.address.host === "::" && (familyOf(address) === 6 || !binding.ipv6Only)) ||
+  (binding.address.host === "0.0.0.0" && familyOf(address) === 4)
+
+const overlap = (a: Binding, b: Binding): boolean => covers(a, b.address.host) || covers(b, a.address.host)
+
+/** @internal */
+export class Host {
+  private readonly bindings: Array<Binding> = []
+  /** Those that connections use which were dialled here. */
+  private readonly ports: Set<number> = new Set()
+  readonly sockets: Map<string, UnixSocket> = new Map()
+  private nextPort = firstEphemeral
+  private turn = 0
+
+  constructor(readonly name: string, readonly addresses: ReadonlyArray<string>) {}
+
+  /** Whether it is this machine that has the address. */
+  has(address: string): boolean {
+    return isLoopback(address) || isWildcard(address) || this.addresses.includes(address)
+  }
+
+  /** The address from which this machine speaks to another address, if it has one. */
+  sourceFor(address: string): string | undefined {
+    return this.has(address)
+      ? address.startsWith("127.") ? "127.0.0.1" : address
+      : this.addresses.find((own) => familyOf(own) === familyOf(address))
+  }
+
+  // ---------------------------------------------------------------------------
+  // listeners
+  // ---------------------------------------------------------------------------
+
+  /** Binds, or says why not, by the system's name for it. */
+  bind(binding: Binding): string | undefined {
+    if (!this.has(binding.address.host)) {
+      return "EADDRNOTAVAIL"
+    }
+    if (this.bindings.some((other) => conflict(binding, other))) {
+      return "EADDRINUSE"
+    }
+    this.bindings.push(binding)
+    return undefined
+  }
+
+  unbind(binding: Binding): void {
+    const index = this.bindings.indexOf(binding)
+    if (index >= 0) {
+      this.bindings.splice(index, 1)
+    }
+  }
+
+  /** Who listens for what comes to an address; in turn, where several share it. */
+  listeningOn(address: string, port: number): Listening | undefined {
+    const all = this.bindings.filter((binding) =>
+      binding.address.port === port && covers(binding, address) && binding.listening.acceptor !== undefined
+    )
+    const exact = all.filter((binding) => binding.address.host === address)
+    const best = exact.length > 0 ? exact : all
+    return best.length > 1 ? best[this.turn++ % best.length]!.listening : best[0]?.listening
+  }
+
+  // ---------------------------------------------------------------------------
+  // ports
+  // ---------------------------------------------------------------------------
+
+  /** A port that nobody uses, or none, where all are in use. */
+  freePort(): number | undefined {
+    for (let i = firstEphemeral; i <= lastEphemeral; i++) {
+      const port = this.nextPort
+      this.nextPort = port === lastEphemeral ? firstEphemeral : port + 1
+      if (!this.ports.has(port) && !this.isBound(port)) {
+        return port
+      }
+    }
+    return undefined
+  }
+
+  private isBound(port: number): boolean {
+    return this.bindings.some((binding) => binding.address.port === port)
+  }
+
+  /** Takes a port for a connection. A port that was asked for must not be in use. */
+  takePort(asked: number | undefined): number | undefined {
+    const port = asked === undefined || asked === 0 ? this.freePort() : asked
+    if (port === undefined || (port === asked && (this.ports.has(port) || this.isBound(port)))) {
+      return undefined
+    }
+    this.ports.add(port)
+    return port
+  }
+
+  returnPort(port: number): void {
+    this.ports.delete(port)
+  }
+}
+
+const conflict = (a: Binding, b: Binding): boolean =>
+  a.address.port === b.address.port && overlap(a, b) && !(a.reusePort && b.reusePort)

@@ -1,0 +1,324 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, type Scope, Stream, TestClock } from "effect"
+import { Address, type Connection, Network, Resolver, TestNetwork } from "effect-netstreams"
+
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+
+const echo = ({ reader, writer }: Connection.Connection) => reader.bytes.pipe(Stream.run(writer.sink))
+
+const tcpOf = (address: Address.Address): Address.TcpAddress => {
+  assert(address._tag === "TcpAddress")
+  return address
+}
+
+/** Runs a program to its end, with as much time as it takes. */
+const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, Exclude<R, Scope.Scope>> =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.fork(Effect.scoped(effect))
+    yield* TestClock.adjust("1 day")
+    return yield* Fiber.join(fiber)
+  })
+
+const now = Effect.clockWith((clock) => clock.currentTimeMillis)
+
+describe("a pair", () => {
+  it.effect("carries bytes both ways, and ends in order", () =>
+    Effect.gen(function*() {
+      const [client, server] = yield* TestNetwork.pair()
+      yield* client.writer.write("question")
+      assert.equal(text(yield* server.reader.read(100)), "question")
+      yield* server.writer.write("answer")
+      yield* server.writer.writeEof
+      assert.equal(text(yield* client.reader.readAll()), "answer")
+      yield* client.writer.write("more")
+      assert.equal(text(yield* server.reader.read(100)), "more")
+      yield* client.close
+      assert.equal((yield* server.awaitClosed)._tag, "Peer")
+      assert.equal((yield* client.awaitClosed)._tag, "Peer")
+    }).pipe(Effect.scoped))
+
+  it.effect("resets the peer of an end that is aborted, after what it had received", () =>
+    Effect.gen(function*() {
+      const [client, server] = yield* TestNetwork.pair()
+      yield* client.writer.write("last words")
+      yield* client.abort
+      assert.equal(text(yield* server.reader.readExactly(10)), "last words")
+      const error = yield* Effect.flip(server.reader.read(1))
+      assert.equal(error.reason, "Reset")
+      assert.deepEqual(error.code, Option.some("ECONNRESET"))
+      assert.equal((yield* client.awaitClosed)._tag, "Aborted")
+    }).pipe(Effect.scoped))
+
+  it.effect("stops a writer whose peer does not read, and lets it go on when it does", () =>
+    Effect.gen(function*() {
+      const [client, server] = yield* TestNetwork.pair({
+        conditions: { bytesInFlight: 1000 },
+        limit: 500,
+        highWaterMark: 2000
+      })
+      const writing = yield* Effect.fork(client.writer.writeAll([new Uint8Array(10_000)]))
+      yield* Effect.sleep("1 hour")
+      // What was taken: a chunk of 1000 bytes, and another, for the first is not more than twice the limit.
+      assert.equal(yield* client.writer.bufferedBytes, 10_000 - 2000 - 1000)
+      assert.isNull(writing.unsafePoll())
+      yield* server.reader.readExactly(10_000)
+      yield* Fiber.join(writing)
+      assert.equal(yield* client.writer.bufferedBytes, 0)
+    }).pipe(inTime))
+
+  it.effect("checks its options", () =>
+    Effect.gen(function*() {
+      for (
+        const [options, message] of [
+          [{ seed: 0.5 }, "seed must be a whole number, got 0.5"],
+          [{ conditions: { fragment: 0 } }, "fragment must be a whole number, 1 or more, got 0"],
+          [{ conditions: { latency: -1 } }, "latency must be a duration, 0 or longer, got -1"],
+          [{ limit: 0 }, "limit must be a whole number, 1 or more, got 0"]
+        ] as const
+      ) {
+        const exit = yield* Effect.exit(TestNetwork.pair(options))
+        assert(Exit.isFailure(exit))
+        const defect = Option.getOrThrow(Cause.dieOption(exit.cause)) as Error
+        assert.equal(defect.message, message)
+      }
+    }).pipe(Effect.scoped))
+})
+
+describe("addresses and names", () => {
+  const run = <A, E>(effect: Effect.Effect<A, E, Network.Network | TestNetwork.TestNetwork>) =>
+    Effect.provide(effect, TestNetwork.layerWith({ hosts: { db: ["192.0.2.5", "2001:db8::5"], v6: "2001:db8::6" } }))
+
+  it.effect("a server has the port it asks for, or one that is free from 49152 up", () =>
+    Effect.gen(function*() {
+      const fixed = yield* Network.startServer({ host: "127.0.0.1", port: 80 }, echo)
+      assert.deepEqual(fixed.addresses, [Address.tcp("127.0.0.1", 80)])
+      const first = yield* Network.startServer({ host: "127.0.0.1" }, echo)
+      const second = yield* Network.startServer({}, echo)
+      assert.deepEqual(first.addresses, [Address.tcp("127.0.0.1", 49_152)])
+      assert.deepEqual(second.addresses, [Address.tcp("::", 49_153)])
+      const connection = yield* Network.openConnection({ host: "127.0.0.1", port: 49_153 })
+      assert.deepEqual(connection.localAddress, Address.tcp("127.0.0.1", 49_154))
+      assert.deepEqual(connection.remoteAddress, Address.tcp("127.0.0.1", 49_153))
+      yield* Effect.yieldNow()
+      const [accepted] = yield* second.connections
+      assert.deepEqual(accepted!.remoteAddress, connection.localAddress)
+      assert.deepEqual(accepted!.localAddress, connection.remoteAddress)
+    }).pipe(Effect.scoped, run))
+
+  it.effect(
+    "a port is in use until its server has closed, and by its connections no longer",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* Network.startServer({ host: "127.0.0.1", port: 80 }, echo)
+        yield* Network.openConnection({ host: "127.0.0.1", port: 80 })
+        for (const host of ["127.0.0.1", undefined, "0.0.0.0", ["::1", "127.0.0.1"]]) {
+          const error = yield* Effect.flip(Network.startServer({ host, port: 80 }, echo))
+          assert.equal(error.reason, "AddressInUse")
+          assert.deepEqual(error.code, Option.some("EADDRINUSE"))
+        }
+        // Nothing is left of the list that failed, and other addresses are free.
+        yield* Network.startServer({ host: ["::1", "127.0.0.2", "192.0.2.1"], port: 80 }, echo)
+        yield* server.close
+        yield* Network.startServer({ host: "127.0.0.1", port: 80 }, echo)
+      }).pipe(Effect.scoped, run)
+  )
+
+  it.effect(
+    "refuses where nobody listens, where a server has not begun, and where it has closed",
+    () =>
+      Effect.gen(function*() {
+        const refused = Effect.flip(Network.openConnection({ host: "127.0.0.1", port: 80 }))
+        const error = yield* refused
+        assert(error._tag === "ConnectError")
+        assert.equal(error.reason, "Refused")
+        assert.equal(error.message, "connect to 127.0.0.1:80: nobody listens there (ECONNREFUSED)")
+        const server = yield* Network.startServer({ host: "127.0.0.1", port: 80, startServing: false }, echo)
+        assert.equal((yield* refused as Effect.Effect<typeof error>).reason, "Refused")
+        yield* server.startServing
+        yield* Network.openConnection({ host: "127.0.0.1", port: 80 })
+        yield* server.close
+        assert.equal((yield* refused as Effect.Effect<typeof error>).reason, "Refused")
+      }).pipe(Effect.scoped, run)
+  )
+
+  it.effect("knows its hosts by name, and no other", () =>
+    Effect.gen(function*() {
+      yield* Network.startServer({ port: 5432 }, ({ writer }) => writer.write("ready\n")).pipe(TestNetwork.runOn("db"))
+      const connection = yield* Network.openConnection({ host: "DB", port: 5432, family: 4 })
+      assert.equal(text(yield* connection.reader.readLine), "ready\n")
+      assert.deepEqual(connection.remoteAddress, Address.tcp("192.0.2.5", 5432))
+      assert.equal(tcpOf(connection.localAddress).host, "192.0.2.1")
+      const error = yield* Effect.flip(Network.openConnection({ host: "elsewhere", port: 5432 }))
+      assert(error._tag === "ConnectError")
+      assert.equal(error.reason, "NameNotFound")
+      const listen = yield* Effect.flip(Network.startServer({ host: "elsewhere" }, echo))
+      assert.equal(listen.reason, "NameNotFound")
+      // Loopback is a machine's own.
+      const own = yield* Effect.flip(Network.openConnection({ host: "localhost", port: 5432 }))
+      assert(own._tag === "ConnectError")
+      assert.deepEqual(own.attempts.map((attempt) => attempt.reason), ["Refused", "Refused"])
+    }).pipe(Effect.scoped, run))
+
+  it.effect("a program's own resolver comes first", () =>
+    Effect.gen(function*() {
+      yield* Network.startServer({ host: "service", port: 80 }, ({ writer }) => writer.write("here\n"))
+      const { reader, remoteAddress } = yield* Network.openConnection({ host: "service", port: 80 })
+      assert.equal(tcpOf(remoteAddress).host, "127.0.0.9")
+      assert.equal(text(yield* reader.readLine), "here\n")
+    }).pipe(Effect.scoped, Effect.provide(Resolver.layerStatic({ service: "127.0.0.9" })), run))
+
+  it.effect("what can't be reached says why", () =>
+    Effect.gen(function*() {
+      const reasonOf = (options: Network.ConnectOptions) =>
+        Network.openConnection(options).pipe(
+          Effect.flip,
+          Effect.map((error) => error._tag === "ConnectError" ? error.reason : error._tag)
+        )
+      assert.equal(yield* reasonOf({ host: "192.0.2.99", port: 1 }), "HostUnreachable")
+      assert.equal(yield* reasonOf({ host: "192.0.2.5", port: 1 }).pipe(TestNetwork.runOn("v6")), "NetworkUnreachable")
+      assert.equal(
+        yield* reasonOf({ host: "127.0.0.1", port: 1, localAddress: "192.0.2.77" }),
+        "AddressNotAvailable"
+      )
+      yield* Network.startServer({ port: 80 }, echo)
+      assert.equal(yield* reasonOf({ host: "127.0.0.1", port: 80, localPort: 80 }), "AddressInUse")
+      const { localAddress } = yield* Network.openConnection({ host: "127.0.0.1", port: 80, localPort: 4000 })
+      assert.equal(tcpOf(localAddress).port, 4000)
+      const error = yield* Effect.flip(Network.startServer({ host: "192.0.2.5" }, echo))
+      assert.equal(error.reason, "AddressNotAvailable")
+    }).pipe(Effect.scoped, run))
+
+  it.effect("a port comes back when its connection has ended", () =>
+    Effect.gen(function*() {
+      yield* Network.startServer({ port: 80 }, echo)
+      const open = Network.openConnection({ host: "127.0.0.1", port: 80, localPort: 4000 })
+      yield* Effect.scoped(open)
+      yield* Effect.scoped(open)
+    }).pipe(Effect.scoped, run))
+
+  it.effect("several share a port that ask for it", () =>
+    Effect.gen(function*() {
+      const options = { port: 80, reusePort: true }
+      yield* Network.startServer(options, ({ writer }) => writer.write("a"))
+      yield* Network.startServer(options, ({ writer }) => writer.write("b"))
+      const ask = Effect.scoped(Effect.flatMap(
+        Network.openConnection({ host: "127.0.0.1", port: 80 }),
+        ({ reader }) => Effect.map(reader.readAll(), text)
+      ))
+      const answers = yield* Effect.all([ask, ask, ask, ask])
+      assert.equal(answers.join(""), "abab")
+    }).pipe(Effect.scoped, run))
+
+  it.effect("a host that there is not is a defect, and so are hosts that can't be", () =>
+    Effect.gen(function*() {
+      const exit = yield* Effect.exit(TestNetwork.runOn(Network.Network, "nowhere"))
+      assert(Exit.isFailure(exit))
+      assert.match(Cause.pretty(exit.cause), /there is no host "nowhere" in this network, only localhost, db, v6/)
+      const twice = yield* Effect.exit(TestNetwork.make({ hosts: { a: "192.0.2.7", b: "192.0.2.7" } }))
+      assert(Exit.isFailure(twice))
+      assert.match(Cause.pretty(twice.cause), /a and b must not both have the address 192\.0\.2\.7/)
+      const name = yield* Effect.exit(TestNetwork.make({ hosts: { a: "b" } }))
+      assert(Exit.isFailure(name))
+      assert.match(Cause.pretty(name.cause), /the address of a must be numeric, got "b"/)
+    }).pipe(run))
+})
+
+describe("unix sockets", () => {
+  const run = <A, E>(effect: Effect.Effect<A, E, Network.Network | TestNetwork.TestNetwork>) =>
+    Effect.provide(effect, TestNetwork.layer)
+
+  it.effect("have paths of their own, which are free again with their server", () =>
+    Effect.gen(function*() {
+      const missing = yield* Effect.flip(Network.openUnixConnection("/run/x.sock"))
+      assert(missing._tag === "ConnectError")
+      assert.equal(missing.reason, "NotFound")
+      const server = yield* Network.startUnixServer("/run/x.sock", {}, echo)
+      assert.deepEqual(server.addresses, [Address.unix("/run/x.sock")])
+      const connection = yield* Network.openUnixConnection("/run/x.sock")
+      assert.deepEqual(connection.localAddress, Address.unix())
+      assert.deepEqual(connection.remoteAddress, Address.unix("/run/x.sock"))
+      yield* connection.writer.write("hello\n")
+      assert.equal(text(yield* connection.reader.readLine), "hello\n")
+      const taken = yield* Effect.flip(Network.startUnixServer("/run/x.sock", {}, echo))
+      assert.equal(taken.reason, "AddressInUse")
+      yield* server.close
+      const gone = yield* Effect.flip(Network.openUnixConnection("/run/x.sock"))
+      assert(gone._tag === "ConnectError" && gone.reason === "NotFound")
+      yield* Network.startUnixServer("/run/x.sock", { startServing: false }, echo)
+      const bound = yield* Effect.flip(Network.openUnixConnection("/run/x.sock"))
+      assert(bound._tag === "ConnectError" && bound.reason === "Refused")
+    }).pipe(Effect.scoped, run))
+
+  it.effect("a path that is too long is refused as Linux refuses it", () =>
+    Effect.gen(function*() {
+      const path = `/${"x".repeat(107)}`
+      const error = yield* Effect.flip(Network.openUnixConnection(path))
+      assert.deepEqual(error.code, Option.some("ENAMETOOLONG"))
+      const listen = yield* Effect.flip(Network.startUnixServer(path, {}, echo))
+      assert.deepEqual(listen.code, Option.some("ENAMETOOLONG"))
+    }).pipe(Effect.scoped, run))
+})
+
+describe("time", () => {
+  const run = <A, E>(effect: Effect.Effect<A, E, Network.Network | TestNetwork.TestNetwork | Scope.Scope>) =>
+    effect.pipe(inTime, Effect.provide(TestNetwork.layerWith({ conditions: { latency: "50 millis" } })))
+
+  it.effect("connecting takes a round trip, and a question and its answer another", () =>
+    Effect.gen(function*() {
+      const accepted = yield* Deferred.make<number>()
+      yield* Network.startServer({ port: 80 }, (connection) =>
+        Effect.flatMap(now, (time) => Effect.zipRight(Deferred.succeed(accepted, time), echo(connection))))
+      const { reader, writer } = yield* Network.openConnection({ host: "127.0.0.1", port: 80 })
+      assert.equal(yield* now, 100)
+      assert.equal(yield* Deferred.await(accepted), 150)
+      yield* writer.write("hello\n")
+      assert.equal(text(yield* reader.readLine), "hello\n")
+      assert.equal(yield* now, 250)
+    }).pipe(run))
+
+  it.effect("a refusal takes a round trip too", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Network.openConnection({ host: "127.0.0.1", port: 80 }))
+      assert(error._tag === "ConnectError")
+      assert.deepEqual(error.attempts.map((attempt) => Duration.toMillis(attempt.elapsed)), [100])
+    }).pipe(run))
+
+  it.effect("a dial that is interrupted leaves its port, and no connection", () =>
+    Effect.gen(function*() {
+      const server = yield* Network.startServer({ port: 80 }, echo)
+      const open = Network.openConnection({ host: "127.0.0.1", port: 80, localPort: 4000 })
+      for (const wait of [0, 10, 50, 60, 99]) {
+        const fiber = yield* Effect.fork(Effect.scoped(open))
+        yield* Effect.sleep(wait)
+        yield* Fiber.interrupt(fiber)
+      }
+      yield* Effect.sleep("1 minute")
+      assert.deepEqual(yield* server.connections, [])
+      yield* open
+    }).pipe(run))
+
+  it.effect("an address that leads nowhere holds nobody up", () =>
+    Effect.gen(function*() {
+      yield* Network.startServer({ host: "192.0.2.5", port: 80 }, echo).pipe(TestNetwork.runOn("web"))
+      const { remoteAddress } = yield* Network.openConnection({ host: "web", port: 80 })
+      assert.equal(tcpOf(remoteAddress).host, "192.0.2.5")
+      // The other one was refused after a round trip.
+      assert.equal(yield* now, 200)
+    }).pipe(
+      inTime,
+      Effect.provide(TestNetwork.layerWith({
+        hosts: { web: ["2001:db8::5", "192.0.2.5"] },
+        conditions: { latency: "50 millis" }
+      }))
+    ))
+})
+
+describe("the layer", () => {
+  it.effect("makes a network of its own each time", () =>
+    Effect.gen(function*() {
+      const serve = Network.startServer({ host: "127.0.0.1", port: 80 }, echo)
+      const fresh = Layer.fresh(TestNetwork.layer)
+      yield* Effect.provide(serve, fresh)
+      yield* Effect.provide(serve, fresh)
+    }).pipe(Effect.scoped))
+})
