@@ -3,6 +3,8 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { ChildProcessWithoutNullStreams } from "node:child_process"
 import { spawn } from "node:child_process"
+import { once } from "node:events"
+import * as Net from "node:net"
 import { until } from "./rawPeer.js"
 
 export class Program {
@@ -59,6 +61,8 @@ export interface ProgramOptions {
   /** Who runs it, where that is not who runs the tests. */
   readonly uid?: number | undefined
   readonly cwd?: string | undefined
+  /** How it is told to stop: `"SIGKILL"`, which leaves behind what it has started. */
+  readonly stopWith?: NodeJS.Signals | undefined
 }
 
 /** Starts a program, which the scope kills if it has not ended by then. */
@@ -81,7 +85,35 @@ export const program = (
     }),
     (program) =>
       Effect.suspend(() => {
-        program.child.kill("SIGKILL")
+        program.child.kill(options.stopWith ?? "SIGKILL")
         return until(() => program.ended !== undefined)
       })
   )
+
+/** A port on which nobody listens, for a program that can't be asked which one it took. */
+const freePort: Effect.Effect<number> = Effect.promise(async () => {
+  const server = Net.createServer().listen(0, "127.0.0.1")
+  await once(server, "listening")
+  const { port } = server.address() as Net.AddressInfo
+  server.close()
+  await once(server, "close")
+  return port
+})
+
+/** Starts a server on a port of its choice, and once more on another where somebody was faster. */
+export const serverProgram = (
+  command: string,
+  parameters: (port: number) => ReadonlyArray<string>,
+  ready: RegExp,
+  options: ProgramOptions = {}
+): Effect.Effect<{ readonly server: Program; readonly port: number }, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const port = yield* freePort
+    const server = yield* program(command, parameters(port), options)
+    yield* until(() => ready.test(server.output) || server.ended !== undefined)
+    if (server.ended !== undefined && /address already in use/i.test(server.output)) {
+      return yield* serverProgram(command, parameters, ready, options)
+    }
+    yield* server.says(ready)
+    return { server, port }
+  })
