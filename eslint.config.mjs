@@ -6,6 +6,7 @@ import tseslint from "typescript-eslint"
 // The byte machine: plain, synchronous TypeScript, tested by itself. A file that joins it is named here.
 const byteMachine = [
   "bytes",
+  "youngArray",
   "byteQueue",
   "separator",
   "inputBuffer",

@@ -24,6 +24,7 @@ import { type Bytes, emptyBytes, indexOfByte } from "./bytes.js"
 import { Incomplete, type InputBuffer, Overrun, type ReadFault } from "./inputBuffer.js"
 import { lineFeed, type Separator } from "./separator.js"
 import { TextDecoding } from "./textDecoding.js"
+import { youngArray } from "./youngArray.js"
 
 export interface LineOptions {
   /** Bytes before the terminator; the buffer's limit. */
@@ -94,7 +95,7 @@ export abstract class LineSplitter<A> {
   /** The complete lines that have arrived, at least one; where they are many, some 64 KiB of them. */
   batch(): Pulled<ReadonlyArray<A>> {
     const { queue } = this
-    const lines: Array<A> = []
+    const lines: Array<A> = youngArray()
     const collect = (line: A): undefined => {
       lines.push(line)
     }

@@ -7,12 +7,13 @@
  */
 import * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
-import * as Chunk from "effect/Chunk"
+import type * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
 import type * as Api from "../StreamReader.js"
 import * as argument from "./argument.js"
+import * as chunks from "./chunks.js"
 import { type Outcome, ReadFault } from "./inputBuffer.js"
 import { endOfLines, type LineSplitter, type Pulled } from "./lineSplitter.js"
 import { ReadOperation, type WaitingPlace } from "./readOperation.js"
@@ -32,7 +33,7 @@ export const bytesStream = <E>(place: WaitingPlace): Stream.Stream<Uint8Array, E
   const next = new NextChunk<E>(place)
   const loop: Output<Uint8Array, E> = Channel.flatMap(
     Channel.fromEffect(next),
-    (chunk) => chunk.length === 0 ? Channel.void : Channel.flatMap(Channel.write(Chunk.of(chunk)), () => loop)
+    (chunk) => chunk.length === 0 ? Channel.void : Channel.flatMap(Channel.write(chunks.of(chunk)), () => loop)
   )
   return Stream.fromChannel(loop)
 }
@@ -83,7 +84,7 @@ export const linesStream = <A>(
 const lineByLine = <A>(next: Pull<A, any>): Output<A, any> => {
   const loop: Output<A, any> = Channel.flatMap(
     Channel.fromEffect(next),
-    (line) => line === endOfLines ? Channel.void : Channel.flatMap(Channel.write(Chunk.of(line)), () => loop)
+    (line) => line === endOfLines ? Channel.void : Channel.flatMap(Channel.write(chunks.of(line)), () => loop)
   )
   return loop
 }
@@ -102,7 +103,7 @@ const readingAhead = <A>(place: WaitingPlace, name: string, splitter: LineSplitt
       ended = true
       return Channel.void
     }
-    return Channel.flatMap(Channel.write(Chunk.unsafeFromArray(batch)), loop)
+    return Channel.flatMap(Channel.write(chunks.fromArray(batch)), loop)
   }
   const wait = (pull: Pull<ReadonlyArray<A>, any>): Output<A, any> =>
     Channel.flatMap(
