@@ -16,6 +16,8 @@ const byteMachine = [
   "handover",
   "connectionState",
   "serverState",
+  "places",
+  "pacing",
   "errno",
   "ipAddress",
   "random",

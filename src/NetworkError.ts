@@ -272,6 +272,42 @@ export class ListenError extends Schema.TaggedError<ListenError>("effect-netstre
   }
 }
 
+/**
+ * A server turned connections away, for it has all that it may have. They were reset, and no handler knows of them.
+ *
+ * **Details**
+ *
+ * A server tells its `onError` of them, at most once a second for each reason: `refused` is how many there were since it
+ * last did. `limit` is the number that was reached: `maxConnections`, `maxHandshakes`, or the number of descriptors that
+ * the system lets the process have (`ulimit -n`), of which a few are kept for all else that a program opens.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OverloadError
+  extends Schema.TaggedError<OverloadError>("effect-netstreams/OverloadError")("OverloadError", {
+    reason: Schema.Literal("MaxConnections", "MaxHandshakes", "Descriptors"),
+    limit: Schema.Number,
+    refused: Schema.Number
+  })
+{
+  override get message(): string {
+    const were = `${plural(this.refused, "connection")} ${this.refused === 1 ? "was" : "were"} refused`
+    const are = this.limit === 1 ? "is" : "are"
+    switch (this.reason) {
+      case "MaxConnections":
+        return `${were}: ${this.limit} ${are} being served, which is maxConnections, and no more may wait`
+      case "MaxHandshakes":
+        return `${were}: ${
+          plural(this.limit, "handshake")
+        } ${are} under way, which is maxHandshakes, and no more may wait`
+      case "Descriptors":
+        return `${were}: the process is about to run out of descriptors, of which it may have ${this.limit}; ` +
+          "raise the limit (ulimit -n, LimitNOFILE) or set maxConnections below it"
+    }
+  }
+}
+
 const tlsProblems = {
   CertificateRejected: "the peer's certificate was not accepted",
   HandshakeFailed: "the handshake failed",

@@ -89,7 +89,37 @@ export interface Options extends Connection.Options {
    * for an idle client will not finish by itself, so this is also how long such a client delays the end.
    */
   readonly gracePeriod?: Duration.DurationInput | undefined
-  /** Told of everything that goes wrong with a connection. By default a log line with the peer's address. */
+  /**
+   * How many connections are served at once. No limit by default.
+   *
+   * **Details**
+   *
+   * A connection takes its place when it is accepted (with TLS: when its handshake is done), and gives it back when it has
+   * ended and its handler has returned.
+   */
+  readonly maxConnections?: number | undefined
+  /**
+   * What becomes of a connection that finds all places taken: `"pause"` unless told otherwise.
+   *
+   * **Details**
+   *
+   * - `"pause"`: it waits, unread, and gets the place of the next one that leaves, in the order of arrival. To its client it
+   *   looks like one that the system has not handed to the program yet. `maxWaiting` bounds their number; whoever comes
+   *   on top is reset.
+   * - `"reject"`: it is reset at once.
+   *
+   * Connections that are reset reach `onError` as one `OverloadError` a second at most.
+   */
+  readonly onLimit?: "pause" | "reject" | undefined
+  /**
+   * How many connections may wait for a place where `onLimit` is `"pause"`: 1000. Each has a descriptor, and a few
+   * kilobytes of memory; what its client sends stays in the system's buffers.
+   */
+  readonly maxWaiting?: number | undefined
+  /**
+   * Told of everything that goes wrong with a connection. By default a log line with the peer's address. What can
+   * happen to any number of connections at once (a full server, a system that is out of something) is told once a second.
+   */
   readonly onError?: ((error: ServerError) => Effect.Effect<void>) | undefined
 }
 
@@ -107,6 +137,9 @@ export interface Server {
 
   /** Whether connections are accepted. */
   readonly isServing: Effect.Effect<boolean>
+
+  /** How many connections wait for a place, where there is a `maxConnections`. */
+  readonly waiting: Effect.Effect<number>
 
   /** Begins to accept, where the server was made with `startServing: false`. Does nothing where it has begun. */
   readonly startServing: Effect.Effect<void, ListenError>

@@ -117,6 +117,17 @@ export interface ServerOptions extends CommonOptions {
    * say.
    */
   readonly contexts?: { readonly [serverName: string]: NamedContext } | undefined
+  /**
+   * How many handshakes a server makes at once: no limit by default. A handshake takes a millisecond of processor time,
+   * which is what makes a rush of them expensive, and a slow client may take `handshakeTimeout` for it.
+   *
+   * **Details**
+   *
+   * Whoever comes on top waits, unread, for one that is under way to end; of those who wait there are 1000 at most, and
+   * whoever finds that many is reset, which reaches `onError` as one `OverloadError` a second at most. Of a listener the
+   * number is fixed when it is made: `setTls` does not change it. Upgrades (`startTls`) are not counted.
+   */
+  readonly maxHandshakes?: number | undefined
 }
 
 /**

@@ -114,6 +114,10 @@ const tls = {
   }),
   bare: new NetworkError.TlsError({ reason: "HandshakeFailed", code: Option.none() })
 }
+const overloads = (["MaxConnections", "MaxHandshakes", "Descriptors"] as const).flatMap((reason) => [
+  new NetworkError.OverloadError({ reason, limit: 1, refused: 1 }),
+  new NetworkError.OverloadError({ reason, limit: 100, refused: 7 })
+])
 const concurrent = new NetworkError.ConcurrentReadError({ operation: "readLine", waiting: "readExactly" })
 const readAhead = new NetworkError.ReadAheadError({ operation: "readLine" })
 
@@ -151,6 +155,7 @@ describe("NetworkError", () => {
     it("ConnectError", () => survives(NetworkError.ConnectError, connect.full, connect.bare))
     it("ListenError", () => survives(NetworkError.ListenError, listen.full, listen.bare))
     it("TlsError", () => survives(NetworkError.TlsError, tls.full, tls.bare))
+    it("OverloadError", () => survives(NetworkError.OverloadError, ...overloads))
     it("ConcurrentReadError", () => survives(NetworkError.ConcurrentReadError, concurrent))
     it("ReadAheadError", () => survives(NetworkError.ReadAheadError, readAhead))
 
@@ -360,6 +365,19 @@ describe("NetworkError", () => {
         "TLS with 192.0.2.1:443: the peer's certificate was not accepted: it ended yesterday (CERT_HAS_EXPIRED)"
       )
       assert.strictEqual(tls.bare.message, "TLS: the handshake failed")
+    })
+
+    it("what a server has too much of, how many were sent away, and what to do about it", () => {
+      assert.deepStrictEqual(overloads.map(({ message }) => message), [
+        "1 connection was refused: 1 is being served, which is maxConnections, and no more may wait",
+        "7 connections were refused: 100 are being served, which is maxConnections, and no more may wait",
+        "1 connection was refused: 1 handshake is under way, which is maxHandshakes, and no more may wait",
+        "7 connections were refused: 100 handshakes are under way, which is maxHandshakes, and no more may wait",
+        "1 connection was refused: the process is about to run out of descriptors, of which it may have 1; raise the " +
+        "limit (ulimit -n, LimitNOFILE) or set maxConnections below it",
+        "7 connections were refused: the process is about to run out of descriptors, of which it may have 100; raise the " +
+        "limit (ulimit -n, LimitNOFILE) or set maxConnections below it"
+      ])
     })
 
     it("which two reads met, and what to do instead", () => {

@@ -9,9 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { expectTypeOf } from "vitest"
 import * as Address from "../src/Address.js"
@@ -20,99 +18,13 @@ import * as Network from "../src/Network.js"
 import type { ListenError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import * as Server from "../src/Server.js"
-import type { TransportFailure } from "../src/Transport.js"
-import { Random, toLatin1, utf8 } from "./support/chunkings.js"
+import { Random, toLatin1 } from "./support/chunkings.js"
 import { leavesNoHandles } from "./support/handles.js"
+import { client, counts, echo, isDone, serve, start } from "./support/memoryServer.js"
 import { MemoryListener, type MemoryOptions, settle } from "./support/memoryTransport.js"
 import { portOf, rawConnect, turns, until } from "./support/rawPeer.js"
 
 leavesNoHandles()
-
-// ---------------------------------------------------------------------------
-// a server in memory
-// ---------------------------------------------------------------------------
-
-/** The other end of an accepted connection: notes what it sees, and ends its side when the server does. */
-const client = (listener: MemoryListener, options: MemoryOptions & { readonly endsToo?: boolean } = {}) => {
-  const transport = listener.dial(options)
-  const chunks: Array<Uint8Array> = []
-  const seen = {
-    transport,
-    /** The server's end. */
-    accepted: listener.accepted!,
-    address: Address.format(listener.accepted!.remoteAddress),
-    ended: false,
-    closed: false,
-    failure: undefined as TransportFailure | undefined,
-    text: () => toLatin1(Buffer.concat(chunks)),
-    send: (text: string) => transport.write([utf8(text)])
-  }
-  transport.start({
-    onData: (chunk) => {
-      chunks.push(chunk)
-    },
-    onEnd: () => {
-      seen.ended = true
-      if (options.endsToo !== false) {
-        transport.end()
-      }
-    },
-    onDrain: () => {},
-    onClosed: (failure) => {
-      seen.closed = true
-      seen.failure = failure
-    }
-  })
-  return seen
-}
-
-type Reports = ReadonlyArray<{
-  readonly phase: string
-  readonly address: string
-  readonly cause: Cause.Cause<unknown>
-}>
-
-/** A server, and what its `onError` was told. */
-const start = <E, R>(
-  handler: Server.Handler<E, R>,
-  options: Server.Options & { readonly startServing?: boolean } = {}
-) =>
-  Effect.gen(function*() {
-    const listener = new MemoryListener()
-    const reports: Array<Reports[number]> = []
-    const server = yield* Server.make(listener.listen, {
-      onError: ({ cause, phase, remoteAddress }) =>
-        Effect.sync(() => {
-          reports.push({
-            phase,
-            address: Option.match(remoteAddress, { onNone: () => "none", onSome: Address.format }),
-            cause
-          })
-        }),
-      ...options
-    }, handler)
-    return { listener, reports, server }
-  })
-
-/** The same, with no end that waits for a clock which stands still. */
-const serve = <E, R>(handler: Server.Handler<E, R>, options?: Parameters<typeof start>[1]) =>
-  Effect.tap(start(handler, options), ({ listener, server }) =>
-    Effect.addFinalizer(() => {
-      listener.dropClients()
-      return server.shutdown({ gracePeriod: 0 })
-    }))
-
-const echo: Server.Handler<unknown, never> = ({ reader, writer }) => Stream.run(reader.bytes, writer.sink)
-
-const isDone = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Effect.Effect<boolean> =>
-  Effect.map(Fiber.poll(fiber), Option.isSome)
-
-const counts = ({ aborted, closed, finished, interrupted }: Server.ShutdownReport) => ({
-  finished,
-  closed,
-  interrupted,
-  aborted
-})
 
 /** Says hello, and then does what it was told to by the first line: so one server has handlers of every kind. */
 const byOrder =

@@ -171,13 +171,14 @@ const upgradeProblem = (options: Tls.Upgrade): argument.Problem =>
 /** What is wrong with TLS options, as far as that can be said without looking at certificates. */
 export const tlsProblems = (
   prefix: string,
-  options: Tls.CommonOptions & Pick<Tls.ClientOptions, "serverName">
+  options: Tls.CommonOptions & Pick<Tls.ClientOptions, "serverName"> & Pick<Tls.ServerOptions, "maxHandshakes">
 ): ReadonlyArray<argument.Problem> => [
   argument.duration(`${prefix}handshakeTimeout`, options.handshakeTimeout),
   argument.duration(`${prefix}shutdownTimeout`, options.shutdownTimeout),
   argument.oneOf(`${prefix}minVersion`, options.minVersion, ["TLSv1.2", "TLSv1.3"]),
   argument.oneOf(`${prefix}maxVersion`, options.maxVersion, ["TLSv1.2", "TLSv1.3"]),
-  argument.notEmpty(`${prefix}serverName`, options.serverName)
+  argument.notEmpty(`${prefix}serverName`, options.serverName),
+  argument.positive(`${prefix}maxHandshakes`, options.maxHandshakes)
 ]
 
 const failRead = (ending: Ending, remoteAddress: Address | undefined): Exit.Exit<never, ConnectionError> =>

@@ -12,7 +12,7 @@ import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scope from "effect/Scope"
 import * as Address from "../Address.js"
-import { type ListenError, TlsError } from "../NetworkError.js"
+import { type ListenError, OverloadError, TlsError } from "../NetworkError.js"
 import type * as Api from "../Server.js"
 import type * as Tls from "../Tls.js"
 import type { AcceptError, Acceptor, Listener, Transport } from "../Transport.js"
@@ -20,12 +20,16 @@ import * as argument from "./argument.js"
 import { clockTimers } from "./clockTimers.js"
 import { ConnectionImpl, connectionLimits, optionProblems, tlsProblems } from "./connection.js"
 import type { ConnectionLimits, Timers } from "./connectionState.js"
+import { codeOf } from "./errno.js"
+import { Pacing } from "./pacing.js"
+import { Places } from "./places.js"
 import { ServerState } from "./serverState.js"
 
 /** @internal */
 export const TypeId: Api.TypeId = Symbol.for("effect-netstreams/Server") as Api.TypeId
 
 const defaultGracePeriod = Duration.seconds(1)
+const defaultMaxWaiting = 1000
 
 /** How long handlers that were interrupted may take over it before a shutdown goes on without them. */
 const interruptPatience = Duration.seconds(1)
@@ -51,6 +55,9 @@ class ServerImpl implements Api.Server {
 
   private listener!: Listener
   private readonly state: ServerState<Client> = new ServerState()
+  private readonly places: Places<Transport>
+  /** What is told once a second at most, by what it is. */
+  private readonly pacings: Map<string, Pacing<Api.ServerError>> = new Map()
   private shutdownFiber: Fiber.RuntimeFiber<Api.ShutdownReport> | undefined = undefined
 
   private readonly limits: ConnectionLimits
@@ -65,6 +72,10 @@ class ServerImpl implements Api.Server {
   ) {
     this.limits = connectionLimits(options)
     this.timers = clockTimers(clock)
+    this.places = new Places(
+      options.maxConnections ?? Infinity,
+      options.onLimit === "reject" ? 0 : options.maxWaiting ?? defaultMaxWaiting
+    )
     const onError = options.onError ?? logError
     this.onError = (error) =>
       Effect.catchAllCause(
@@ -87,6 +98,22 @@ class ServerImpl implements Api.Server {
       transport.abort()
       return
     }
+    switch (this.places.arrive(transport)) {
+      case "enters":
+        return this.serve(transport)
+      case "waits":
+        return
+      case "refused":
+        transport.abort()
+        return this.onAcceptError({
+          phase: "accept",
+          remoteAddress: transport.remoteAddress,
+          error: overload("MaxConnections", this.places.places, 1)
+        })
+    }
+  }
+
+  private serve(transport: Transport): void {
     const client: Client = {
       connection: new ConnectionImpl(transport, this.limits, this.timers),
       fiber: undefined,
@@ -105,6 +132,10 @@ class ServerImpl implements Api.Server {
     fiber.addObserver((exit) => {
       Runtime.runFork(this.runtime, this.finish(client, scope, exit)).addObserver(() => {
         this.state.leave(client)
+        const next = this.places.leave()
+        if (next !== undefined) {
+          this.serve(next)
+        }
       })
     })
   }
@@ -137,10 +168,26 @@ class ServerImpl implements Api.Server {
   }
 
   onAcceptError({ error, phase, remoteAddress }: AcceptError): void {
-    Runtime.runFork(
-      this.runtime,
-      this.onError({ phase, remoteAddress: Option.fromNullable(remoteAddress), cause: Cause.fail(error) })
-    )
+    const told = { phase, remoteAddress: Option.fromNullable(remoteAddress), cause: Cause.fail(error) }
+    if (phase === "handshake") {
+      this.tell(told)
+      return
+    }
+    const kind = error instanceof OverloadError ? error.reason : codeOf(error) ?? "other"
+    let pacing = this.pacings.get(kind)
+    if (pacing === undefined) {
+      pacing = new Pacing(this.timers, addUp, (told) => this.tell(told))
+      this.pacings.set(kind, pacing)
+    }
+    pacing.report(told)
+  }
+
+  private tell(error: Api.ServerError): void {
+    Runtime.runFork(this.runtime, this.onError(error))
+  }
+
+  get waiting(): Effect.Effect<number> {
+    return Effect.sync(() => this.places.waiting)
   }
 
   get connections(): Effect.Effect<ReadonlyArray<ConnectionImpl>> {
@@ -207,6 +254,8 @@ class ServerImpl implements Api.Server {
     // Whoever waits for it is to be told, whatever becomes of whoever asked.
     return Effect.uninterruptible(Effect.suspend(() => {
       this.state.drain()
+      this.places.dismiss().forEach((transport) => transport.abort())
+      this.pacings.forEach((pacing) => pacing.flush())
       return Effect.zipRight(this.listener.close, Effect.sync(() => this.state.freed()))
     }))
   }
@@ -291,6 +340,17 @@ class ServerImpl implements Api.Server {
   }
 }
 
+const overload = (reason: OverloadError["reason"], limit: number, refused: number): OverloadError =>
+  new OverloadError({ reason, limit, refused }, { disableValidation: true })
+
+/** Two reports of one kind as one: of the same failure, the later stands for both. */
+const addUp = (a: Api.ServerError, b: Api.ServerError): Api.ServerError => {
+  const [before, now] = [Cause.squash(a.cause), Cause.squash(b.cause)]
+  return before instanceof OverloadError && now instanceof OverloadError
+    ? { ...b, cause: Cause.fail(overload(now.reason, now.limit, before.refused + now.refused)) }
+    : b
+}
+
 const logError = ({ cause, phase, remoteAddress }: Api.ServerError): Effect.Effect<void> =>
   Effect.annotateLogs(
     Effect.logError(`${phase === "handler" ? "connection handler" : phase} failed`, cause),
@@ -316,7 +376,10 @@ export const checked = <E, R>(
   const problem = [
     ...problems,
     ...optionProblems(options),
-    argument.duration("gracePeriod", options.gracePeriod)
+    argument.duration("gracePeriod", options.gracePeriod),
+    argument.positive("maxConnections", options.maxConnections),
+    argument.oneOf("onLimit", options.onLimit, ["pause", "reject"]),
+    argument.notNegative("maxWaiting", options.maxWaiting)
   ].find((problem) => problem !== undefined)
   return problem !== undefined ?
     argument.illegal(problem) :

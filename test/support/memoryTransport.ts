@@ -47,7 +47,11 @@ export class MemoryTransport implements Transport {
 
   start(receiver: TransportReceiver): void {
     this.receiver = receiver
-    this.turn()
+    if (this.gone) {
+      this.reportClosed()
+    } else {
+      this.turn()
+    }
   }
 
   pause(): void {
@@ -121,7 +125,14 @@ export class MemoryTransport implements Transport {
       this.inbox = []
       this.inboxBytes = 0
       this.bufferedBytes = 0
-      queueMicrotask(() => this.receiver?.onClosed(this.failure))
+      this.reportClosed()
+    }
+  }
+
+  /** Once: now, or when somebody listens. */
+  private reportClosed(): void {
+    if (this.receiver !== undefined) {
+      queueMicrotask(() => this.receiver!.onClosed(this.failure))
     }
   }
 

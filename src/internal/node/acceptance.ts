@@ -7,7 +7,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
+import { OverloadError } from "../../NetworkError.js"
 import type { Acceptor, Transport } from "../../Transport.js"
+import { descriptorLimit, descriptorOf, firstReserved } from "./descriptors.js"
 import type { SocketSettings } from "./socketSettings.js"
 import { AcceptedTransports } from "./transport.js"
 
@@ -15,13 +17,16 @@ import { AcceptedTransports } from "./transport.js"
 export class Acceptance {
   private waiting: Array<Transport> = []
   private phase: "binding" | "refusing" | "serving" | "closed" = "binding"
+  private readonly descriptors = descriptorLimit()
+  private readonly reserved = firstReserved(this.descriptors)
 
   /** `path` is that of a Unix listener. */
   constructor(private readonly acceptor: Acceptor, private readonly path?: string | undefined) {}
 
   /** A server whose connections come here. */
   server(settings: SocketSettings): Net.Server {
-    const server = Net.createServer({ allowHalfOpen: true, ...settings })
+    // Nothing is read before somebody wants it: connections may wait, and what they send waits in the system.
+    const server = Net.createServer({ allowHalfOpen: true, pauseOnConnect: true, ...settings })
     this.attach(server)
     return server
   }
@@ -31,7 +36,12 @@ export class Acceptance {
     const transports = new AcceptedTransports(server, this.path)
     const onConnection = (socket: Net.Socket) => {
       prepare?.(socket)
-      this.accept(transports.make(socket))
+      const transport = transports.make(socket)
+      if (descriptorOf(socket) >= this.reserved) {
+        this.refuseForWant(transport)
+      } else {
+        this.accept(transport)
+      }
     }
     server.on("connection", onConnection)
     return () => server.removeListener("connection", onConnection)
@@ -45,6 +55,17 @@ export class Acceptance {
     } else {
       transport.abort()
     }
+  }
+
+  private refuseForWant(transport: Transport): void {
+    transport.abort()
+    this.acceptor.onError({
+      phase: "accept",
+      remoteAddress: transport.remoteAddress,
+      error: new OverloadError({ reason: "Descriptors", limit: this.descriptors, refused: 1 }, {
+        disableValidation: true
+      })
+    })
   }
 
   /** Node tells nobody but this listener why it could not accept, and goes on. */

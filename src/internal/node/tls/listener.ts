@@ -7,29 +7,55 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Address from "../../../Address.js"
-import { ListenError, type TlsError } from "../../../NetworkError.js"
+import { ListenError, OverloadError, type TlsError } from "../../../NetworkError.js"
 import type * as Tls from "../../../Tls.js"
 import type { AcceptError, Acceptor, Listener, Transport } from "../../../Transport.js"
 import { clockTimers } from "../../clockTimers.js"
 import type { Timers } from "../../connectionState.js"
+import { Places } from "../../places.js"
 import { type ServerContext, serverContext } from "./handshake.js"
+
+/** How many connections may wait for their handshake to begin, where their number is limited. */
+const mostWaiting = 1000
 
 class TlsAcceptor implements Acceptor {
   /** What gives up the handshakes under way; `undefined` when closed. */
   private handshakes: Set<() => void> | undefined = new Set()
+  private readonly places: Places<Transport>
 
   constructor(
     private readonly upper: Acceptor,
     public context: ServerContext,
-    private readonly timers: Timers
-  ) {}
+    private readonly timers: Timers,
+    maxHandshakes: number | undefined
+  ) {
+    this.places = new Places(maxHandshakes ?? Infinity, mostWaiting)
+  }
 
   readonly onTransport = (lower: Transport): void => {
-    const handshakes = this.handshakes
-    if (handshakes === undefined) {
+    if (this.handshakes === undefined) {
       lower.abort()
       return
     }
+    switch (this.places.arrive(lower)) {
+      case "enters":
+        return this.begin(lower, this.handshakes)
+      case "waits":
+        return
+      case "refused":
+        lower.abort()
+        return this.upper.onError({
+          phase: "accept",
+          remoteAddress: lower.remoteAddress,
+          error: new OverloadError(
+            { reason: "MaxHandshakes", limit: this.places.places, refused: 1 },
+            { disableValidation: true }
+          )
+        })
+    }
+  }
+
+  private begin(lower: Transport, handshakes: Set<() => void>): void {
     let giveUp: (() => void) | undefined = undefined
     let done = false
     giveUp = this.context.accept(lower, this.timers, (exit) => {
@@ -46,6 +72,10 @@ class TlsAcceptor implements Acceptor {
           error: Cause.squash(exit.cause)
         })
       }
+      const next = this.places.leave()
+      if (next !== undefined) {
+        this.begin(next, handshakes)
+      }
     })
     if (!done) {
       handshakes.add(giveUp)
@@ -57,6 +87,7 @@ class TlsAcceptor implements Acceptor {
   close(): void {
     const handshakes = this.handshakes
     this.handshakes = undefined
+    this.places.dismiss().forEach((lower) => lower.abort())
     handshakes?.forEach((giveUp) => giveUp())
   }
 }
@@ -80,7 +111,7 @@ export const withTls = (
     Effect.clock
   )
   return Effect.flatMap(make, ([context, clock]) => {
-    const secure = new TlsAcceptor(acceptor, context, clockTimers(clock))
+    const secure = new TlsAcceptor(acceptor, context, clockTimers(clock), options.maxHandshakes)
     return Effect.map(listen(secure), (listener): Listener => ({
       addresses: listener.addresses,
       start: listener.start,
