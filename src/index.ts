@@ -2,6 +2,7 @@
  * @since 0.1.0
  */
 export * as Address from "./Address.js"
+export * as Conformance from "./Conformance.js"
 export * as Connection from "./Connection.js"
 export * as Faults from "./Faults.js"
 export * as Network from "./Network.js"
