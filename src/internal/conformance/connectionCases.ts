@@ -665,10 +665,11 @@ const closeCases: ReadonlyArray<Definition> = [
     body: (t, near, far, { seed }) =>
       Effect.gen(function*() {
         const pattern = new Pattern(seed)
-        const total = 400_000
+        const sizes = [100_000, 1, 299_999, 3_000, 4_000, 5_000]
+        const total = sizes.reduce((a, b) => a + b)
         const written = yield* t.begin(
           `writes and a close of ${near.name}`,
-          Effect.zipRight(write(near, pattern, [100_000, 1, 299_999]), near.connection.close)
+          Effect.zipRight(write(near, pattern, sizes), near.connection.close)
         )
         yield* t.settle
         yield* receive(t, far, pattern, 0, total)
