@@ -67,7 +67,7 @@ export const frames: Workload = {
         const { reader } = yield* Network.openConnection({ host, port })
         while (true) {
           const head = yield* reader.readExactly(4)
-          const length = new DataView(head.buffer, head.byteOffset).getUint32(0)
+          const length = head[0]! * 0x1000000 + (head[1]! << 16 | head[2]! << 8 | head[3]!)
           countFrame(meter, yield* reader.readExactly(length))
         }
       }), { target: 0.6 })

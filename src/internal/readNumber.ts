@@ -1,50 +1,42 @@
 /** Numbers in the stream, named as `DataView` names them. No view is made for their bytes. */
 import * as Effectable from "effect/Effectable"
 import type * as Api from "../StreamReader.js"
-import type { ByteQueue } from "./byteQueue.js"
 import { type Outcome } from "./inputBuffer.js"
 import { ReadOperation, type WaitingPlace } from "./readOperation.js"
 
-/** How a number lies in its bytes. `at(i)` is the byte of the i-th place, the most significant first. */
 export interface NumberFormat<A> {
   readonly name: string
+  /** In bytes. */
   readonly size: number
-  readonly decode: (at: (place: number) => number) => A
+  readonly decode: (view: DataView, littleEndian: boolean) => A
 }
-
-const unsigned32 = (at: (place: number) => number, from: number): number =>
-  ((at(from) << 24) | (at(from + 1) << 16) | (at(from + 2) << 8) | at(from + 3)) >>> 0
-
-const format = <A>(name: string, size: number, decode: NumberFormat<A>["decode"]): NumberFormat<A> => ({
-  name,
-  size,
-  decode
-})
-
-const bigUnsigned64 = (at: (place: number) => number): bigint =>
-  (BigInt(unsigned32(at, 0)) << 32n) | BigInt(unsigned32(at, 4))
 
 export const numberFormats = {
-  readUint8: format("readUint8", 1, (at) => at(0)),
-  readInt8: format("readInt8", 1, (at) => at(0) << 24 >> 24),
-  readUint16: format("readUint16", 2, (at) => (at(0) << 8) | at(1)),
-  readInt16: format("readInt16", 2, (at) => ((at(0) << 8) | at(1)) << 16 >> 16),
-  readUint32: format("readUint32", 4, (at) => unsigned32(at, 0)),
-  readInt32: format("readInt32", 4, (at) => unsigned32(at, 0) | 0),
-  readBigUint64: format("readBigUint64", 8, bigUnsigned64),
-  readBigInt64: format("readBigInt64", 8, (at) => BigInt.asIntN(64, bigUnsigned64(at)))
-}
+  readUint8: { name: "readUint8", size: 1, decode: (view) => view.getUint8(0) },
+  readInt8: { name: "readInt8", size: 1, decode: (view) => view.getInt8(0) },
+  readUint16: { name: "readUint16", size: 2, decode: (view, littleEndian) => view.getUint16(0, littleEndian) },
+  readInt16: { name: "readInt16", size: 2, decode: (view, littleEndian) => view.getInt16(0, littleEndian) },
+  readUint32: { name: "readUint32", size: 4, decode: (view, littleEndian) => view.getUint32(0, littleEndian) },
+  readInt32: { name: "readInt32", size: 4, decode: (view, littleEndian) => view.getInt32(0, littleEndian) },
+  readBigUint64: { name: "readBigUint64", size: 8, decode: (view, littleEndian) => view.getBigUint64(0, littleEndian) },
+  readBigInt64: { name: "readBigInt64", size: 8, decode: (view, littleEndian) => view.getBigInt64(0, littleEndian) }
+} satisfies Record<string, NumberFormat<number> | NumberFormat<bigint>>
+
+/** The bytes of the number that is being read. */
+const bytes = new Uint8Array(8)
+const view = new DataView(bytes.buffer)
 
 class ReadNumber<A, E> extends ReadOperation<A, E> {
-  readonly name: string
-  private readonly at: (place: number) => number
-
-  constructor(place: WaitingPlace, private readonly format: NumberFormat<A>, littleEndian: boolean) {
+  constructor(
+    place: WaitingPlace,
+    private readonly format: NumberFormat<A>,
+    private readonly littleEndian: boolean
+  ) {
     super(place)
-    this.name = format.name
-    const queue: ByteQueue = place.input.queue
-    const last = format.size - 1
-    this.at = littleEndian ? (i) => queue.byteAt(last - i) : (i) => queue.byteAt(i)
+  }
+
+  get name(): string {
+    return this.format.name
   }
 
   override get wanted(): number {
@@ -52,14 +44,17 @@ class ReadNumber<A, E> extends ReadOperation<A, E> {
   }
 
   attempt(): Outcome<A> {
-    const input = this.place.input
-    const there = input.has(this.format.size)
+    const { format, place: { input } } = this
+    const { size } = format
+    const there = input.has(size)
     if (there !== true) {
       return there
     }
-    const value = this.format.decode(this.at)
-    input.drop(this.format.size)
-    return value
+    for (let i = 0; i < size; i++) {
+      bytes[i] = input.queue.byteAt(i)
+    }
+    input.drop(size)
+    return format.decode(view, this.littleEndian)
   }
 }
 
@@ -81,3 +76,42 @@ export const makeReadNumber = <A, E>(place: WaitingPlace, format: NumberFormat<A
 const callableEffect = Object.create(Function.prototype, {
   ...Object.getOwnPropertyDescriptors(Effectable.CommitPrototype)
 })
+
+/** Those of one reader, each made when first used: most readers read no numbers, or one kind. */
+export class NumberReads<E> {
+  private uint8: Api.ReadNumber<number, E> | undefined = undefined
+  private int8: Api.ReadNumber<number, E> | undefined = undefined
+  private uint16: Api.ReadNumber<number, E> | undefined = undefined
+  private int16: Api.ReadNumber<number, E> | undefined = undefined
+  private uint32: Api.ReadNumber<number, E> | undefined = undefined
+  private int32: Api.ReadNumber<number, E> | undefined = undefined
+  private bigUint64: Api.ReadNumber<bigint, E> | undefined = undefined
+  private bigInt64: Api.ReadNumber<bigint, E> | undefined = undefined
+
+  constructor(private readonly place: WaitingPlace) {}
+
+  get readUint8(): Api.ReadNumber<number, E> {
+    return this.uint8 ??= makeReadNumber(this.place, numberFormats.readUint8)
+  }
+  get readInt8(): Api.ReadNumber<number, E> {
+    return this.int8 ??= makeReadNumber(this.place, numberFormats.readInt8)
+  }
+  get readUint16(): Api.ReadNumber<number, E> {
+    return this.uint16 ??= makeReadNumber(this.place, numberFormats.readUint16)
+  }
+  get readInt16(): Api.ReadNumber<number, E> {
+    return this.int16 ??= makeReadNumber(this.place, numberFormats.readInt16)
+  }
+  get readUint32(): Api.ReadNumber<number, E> {
+    return this.uint32 ??= makeReadNumber(this.place, numberFormats.readUint32)
+  }
+  get readInt32(): Api.ReadNumber<number, E> {
+    return this.int32 ??= makeReadNumber(this.place, numberFormats.readInt32)
+  }
+  get readBigUint64(): Api.ReadNumber<bigint, E> {
+    return this.bigUint64 ??= makeReadNumber(this.place, numberFormats.readBigUint64)
+  }
+  get readBigInt64(): Api.ReadNumber<bigint, E> {
+    return this.bigInt64 ??= makeReadNumber(this.place, numberFormats.readBigInt64)
+  }
+}

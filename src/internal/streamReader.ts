@@ -12,7 +12,7 @@ import type * as Api from "../StreamReader.js"
 import * as argument from "./argument.js"
 import { Incomplete, InputBuffer, type Outcome, Overrun, type ReadFault, type Source } from "./inputBuffer.js"
 import { ByteLines, TextLines } from "./lineSplitter.js"
-import { makeReadNumber, type NumberFormat, numberFormats } from "./readNumber.js"
+import { NumberReads } from "./readNumber.js"
 import { type Faults, ReadOperation, WaitingPlace } from "./readOperation.js"
 import { bytesStream, forEachLine, linesStream } from "./readStream.js"
 import { type Separator, separator, separatorProblem } from "./separator.js"
@@ -229,35 +229,33 @@ export class StreamReaderImpl<F, E> implements Api.StreamReader<E>, Faults<any> 
     return linesStream(this.place, "byteLines", options ?? {}, () => new ByteLines(this.input, options ?? {}))
   }
 
-  // Made when first used: most readers read no numbers, or one kind.
-  private numbers: Record<string, Api.ReadNumber<any, E>> | undefined = undefined
-  private number<A extends number | bigint>(format: NumberFormat<A>): Api.ReadNumber<A, E> {
-    const numbers = this.numbers ??= {}
-    return numbers[format.name] ??= makeReadNumber<A, E>(this.place, format)
+  private reads: NumberReads<E> | undefined = undefined
+  private get numbers(): NumberReads<E> {
+    return this.reads ??= new NumberReads<E>(this.place)
   }
   get readUint8(): Api.ReadNumber<number, E> {
-    return this.number(numberFormats.readUint8)
+    return this.numbers.readUint8
   }
   get readInt8(): Api.ReadNumber<number, E> {
-    return this.number(numberFormats.readInt8)
+    return this.numbers.readInt8
   }
   get readUint16(): Api.ReadNumber<number, E> {
-    return this.number(numberFormats.readUint16)
+    return this.numbers.readUint16
   }
   get readInt16(): Api.ReadNumber<number, E> {
-    return this.number(numberFormats.readInt16)
+    return this.numbers.readInt16
   }
   get readUint32(): Api.ReadNumber<number, E> {
-    return this.number(numberFormats.readUint32)
+    return this.numbers.readUint32
   }
   get readInt32(): Api.ReadNumber<number, E> {
-    return this.number(numberFormats.readInt32)
+    return this.numbers.readInt32
   }
   get readBigUint64(): Api.ReadNumber<bigint, E> {
-    return this.number(numberFormats.readBigUint64)
+    return this.numbers.readBigUint64
   }
   get readBigInt64(): Api.ReadNumber<bigint, E> {
-    return this.number(numberFormats.readBigInt64)
+    return this.numbers.readBigInt64
   }
 
   pipe() {
