@@ -163,6 +163,19 @@ describe.skipIf(namespaceProblem !== undefined)("in a network of our own (skippe
         assert.strictEqual(answer.connected, "127.0.0.1")
       }), slow)
 
+    it.effect("an address with a zone is reached in its zone, and nowhere else", () =>
+      Effect.gen(function*() {
+        const there = yield* ask({ listen: ["fe80::1%lo"], options: { host: "fe80::1%lo" } })
+        assert.strictEqual(there.connected, "fe80::1%lo")
+        const { error } = yield* ask({
+          listen: ["fe80::1%lo"],
+          options: { host: "fe80::1%hole0", connectTimeout: 100 }
+        })
+        assert.isDefined(error)
+        const { error: unknown } = yield* ask({ options: { host: "fe80::1%nowhere" } })
+        assert.include(unknown!.message, "connect to [fe80::1%nowhere]:PORT")
+      }), slow)
+
     it.effect("a black hole is left after the head start, and closed", () =>
       Effect.gen(function*() {
         const answer = yield* ask({ listen: ["127.0.0.1"], options: { host: "half-hole.test" } })

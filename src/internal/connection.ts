@@ -1,4 +1,6 @@
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -215,14 +217,14 @@ export class ConnectionImpl implements Api.Connection {
   get close(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.state.close()
-      return this.ended
+      return this.waitForEnd()
     })
   }
 
   get abort(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.state.abort()
-      return this.ended
+      return this.waitForEnd()
     })
   }
 
@@ -236,17 +238,19 @@ export class ConnectionImpl implements Api.Connection {
 
   /** Succeeds when the connection has ended. */
   get ended(): Effect.Effect<void> {
-    return Effect.suspend(() =>
-      this.state.closed !== undefined ? Exit.void : Effect.async<void>((resume) => {
-        const done = () => resume(Exit.void)
-        if (this.state.closed !== undefined) {
-          done()
-          return
-        }
-        this.state.awaitClosed(done)
-        return Effect.sync(() => this.state.giveUpClosed(done))
-      })
-    )
+    return Effect.suspend(() => this.waitForEnd())
+  }
+
+  private waitForEnd(): Effect.Effect<void> {
+    return this.state.closed !== undefined ? Exit.void : Effect.async<void>((resume) => {
+      const done = () => resume(Exit.void)
+      if (this.state.closed !== undefined) {
+        done()
+        return
+      }
+      this.state.awaitClosed(done)
+      return Effect.sync(() => this.state.giveUpClosed(done))
+    })
   }
 
   private closeReason(closed: Closed): Api.CloseReason {
@@ -348,8 +352,16 @@ export const openIn = (
   scope: Scope.Scope,
   transport: Transport,
   limits: ConnectionLimits
+): Effect.Effect<ConnectionImpl> => Effect.uninterruptible(openNow(scope, transport, limits))
+
+/** The same where nothing can interrupt anyway. */
+export const openNow = (
+  scope: Scope.Scope,
+  transport: Transport,
+  limits: ConnectionLimits
 ): Effect.Effect<ConnectionImpl> =>
-  Effect.uninterruptible(Effect.clockWith((clock) => {
+  Effect.withFiberRuntime((fiber) => {
+    const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
     const connection = new ConnectionImpl(transport, limits, clockTimers(clock))
-    return Effect.as(Scope.addFinalizer(scope, connection.release), connection)
-  }))
+    return Effect.as(Scope.addFinalizerExit(scope, () => connection.release), connection)
+  })
