@@ -18,6 +18,7 @@ const byteMachine = [
   "serverState",
   "places",
   "pacing",
+  "hexDump",
   "errno",
   "ipAddress",
   "random",

@@ -6,6 +6,7 @@
 import type * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as LogLevel from "effect/LogLevel"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Address from "./Address.js"
@@ -156,6 +157,19 @@ export interface Connection {
 export const isConnection: (u: unknown) => u is Connection = internal.isConnection
 
 /**
+ * How a connection writes down what goes over the wire.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface WireTap {
+  /** The level of its log lines: `LogLevel.Info`. */
+  readonly level?: LogLevel.LogLevel | undefined
+  /** How many bytes of what was received or sent in one piece are shown: 256. Of the rest, the number. */
+  readonly maxBytes?: number | undefined
+}
+
+/**
  * What every connection can be told, dialled, accepted or adopted.
  *
  * @since 0.1.0
@@ -168,6 +182,11 @@ export interface Options extends StreamReader.Options {
   readonly highWaterMark?: number | undefined
   /** Queued bytes at which they go on: a quarter of the high-water mark. */
   readonly lowWaterMark?: number | undefined
+  /**
+   * Logs everything that is received and sent, as hexadecimal numbers and as text: off. With TLS it is what was encrypted,
+   * so it may have passwords in it, which are then in the log.
+   */
+  readonly wireTap?: boolean | WireTap | undefined
 }
 
 /**

@@ -12,11 +12,13 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Metric from "effect/Metric"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Address from "./Address.js"
 import type * as Connection from "./Connection.js"
 import * as internal from "./internal/server.js"
+import * as serverMetrics from "./internal/serverMetrics.js"
 import * as Network from "./Network.js"
 import type { ListenError, TlsError } from "./NetworkError.js"
 import type * as Tls from "./Tls.js"
@@ -117,6 +119,11 @@ export interface Options extends Connection.Options {
    */
   readonly maxWaiting?: number | undefined
   /**
+   * Annotates every log line that a handler writes with `connection.id`, a number that no other connection of the process
+   * has, and `network.peer.address`: false, for it costs each connection about a kilobyte.
+   */
+  readonly annotateLogs?: boolean | undefined
+  /**
    * Told of everything that goes wrong with a connection. By default a log line with the peer's address. What can
    * happen to any number of connections at once (a full server, a system that is out of something) is told once a second.
    */
@@ -194,6 +201,53 @@ export interface Server {
  * @category tags
  */
 export const Server: Context.Tag<Server, Server> = Context.GenericTag<Server>("effect-netstreams/Server")
+
+/**
+ * What the servers of this process count, as metrics of Effect: they reach whatever exports those.
+ *
+ * **Details**
+ *
+ * All names begin with `netstreams_server_`. A server's numbers have the labels of whoever started it, so two servers can
+ * be told apart by `Effect.tagMetrics`.
+ *
+ * - `connections_active`: gauge; connections that have a handler
+ * - `connections_waiting`: gauge; connections that wait for a place
+ * - `connections_accepted`: counter; connections that were given to a handler
+ * - `connections_rejected`: counter, by `limit`: `MaxConnections`, `MaxHandshakes`, `Descriptors`, and `Closing` for those
+ *   that still waited when the server closed
+ * - `connections_closed`: counter, by `reason`: `Peer`, `Local`, `Aborted`, or that of the `ConnectionError`
+ * - `bytes_received`, `bytes_sent`: counters
+ * - `connection_duration_seconds`, `handshake_duration_seconds`: histograms
+ * - `handshakes_failed`: counter
+ *
+ * @since 0.1.0
+ * @category metrics
+ * @example
+ * ```ts
+ * import { Network, Server } from "effect-netstreams"
+ * import { Effect, Metric } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Network.startServer({ port: 8888 }, ({ writer }) => writer.write("hello\n")).pipe(
+ *     Effect.tagMetrics("server", "greeter")
+ *   )
+ *   const { value } = yield* Metric.value(Server.metrics.connectionsActive).pipe(Effect.tagMetrics("server", "greeter"))
+ *   yield* Effect.log(`${value} connections`)
+ * })
+ * ```
+ */
+export const metrics: {
+  readonly connectionsActive: Metric.Metric.Gauge<number>
+  readonly connectionsWaiting: Metric.Metric.Gauge<number>
+  readonly connectionsAccepted: Metric.Metric.Counter<number>
+  readonly connectionsRejected: Metric.Metric.Counter<number>
+  readonly connectionsClosed: Metric.Metric.Counter<number>
+  readonly bytesReceived: Metric.Metric.Counter<number>
+  readonly bytesSent: Metric.Metric.Counter<number>
+  readonly connectionDuration: Metric.Metric.Histogram<number>
+  readonly handshakeDuration: Metric.Metric.Histogram<number>
+  readonly handshakesFailed: Metric.Metric.Counter<number>
+} = serverMetrics.metrics
 
 /**
  * A server over a listener of any backend. The scope shuts it down.

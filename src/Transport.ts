@@ -202,8 +202,11 @@ export interface UnixListenOptions {
  * @category models
  */
 export interface Acceptor {
-  /** A connection was accepted. The acceptor owns it from here on. */
-  readonly onTransport: (transport: Transport) => void
+  /**
+   * A connection was accepted. The acceptor owns it from here on. Where it has TLS, a listener may say how many
+   * milliseconds the handshake took.
+   */
+  readonly onTransport: (transport: Transport, handshakeMillis?: number | undefined) => void
   /** A connection could not be accepted, or did not survive its handshake. The listener goes on. */
   readonly onError: (error: AcceptError) => void
 }

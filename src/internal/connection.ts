@@ -22,6 +22,7 @@ import { type Closed, type ConnectionLimits, ConnectionState, type Ending, type 
 import type { Handover } from "./handover.js"
 import { defaultLimit, StreamReaderImpl } from "./streamReader.js"
 import { StreamWriterImpl } from "./streamWriter.js"
+import { isTapped, tapped } from "./wireTap.js"
 
 /** @internal */
 export const TypeId: Api.TypeId = Symbol.for("effect-netstreams/Connection") as Api.TypeId
@@ -41,6 +42,7 @@ export const optionProblems = (options: Api.Options): ReadonlyArray<argument.Pro
   argument.duration("closeTimeout", options.closeTimeout),
   argument.notNegative("highWaterMark", options.highWaterMark),
   argument.notNegative("lowWaterMark", options.lowWaterMark),
+  typeof options.wireTap === "object" ? argument.notNegative("wireTap: maxBytes", options.wireTap.maxBytes) : undefined,
   options.lowWaterMark !== undefined && options.highWaterMark !== undefined &&
     options.lowWaterMark > options.highWaterMark
     ? `lowWaterMark must not be above highWaterMark (${options.highWaterMark}), got ${options.lowWaterMark}`
@@ -344,7 +346,22 @@ export const fromTransport = (
   const problem = optionProblems(options).find((problem) => problem !== undefined)
   return problem !== undefined
     ? Effect.zipRight(Effect.sync(() => transport.destroy()), argument.illegal(problem))
-    : Effect.scopeWith((scope) => openIn(scope, transport, connectionLimits(options)))
+    : Effect.scopeWith((scope) => Effect.uninterruptible(openWith(scope, transport, options)))
+}
+
+/** Makes the connection as the options say, and hands it to its scope, where nothing can interrupt. */
+export const openWith = (
+  scope: Scope.Scope,
+  transport: Transport,
+  options: Api.Options
+): Effect.Effect<ConnectionImpl> => {
+  const limits = connectionLimits(options)
+  return isTapped(options)
+    ? Effect.flatMap(
+      Effect.runtime<never>(),
+      (runtime) => openNow(scope, tapped(transport, options, runtime), limits)
+    )
+    : openNow(scope, transport, limits)
 }
 
 /** Makes the connection and hands it to its scope, in one step. */

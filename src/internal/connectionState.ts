@@ -51,12 +51,19 @@ export interface Timers {
 /** How long a peer that neither sends nor ends keeps a closing connection from being closed, in milliseconds. */
 export const lingerTime = 1000
 
+/** Who counts the bytes, if anybody does. */
+export interface Meter {
+  readonly received: (bytes: number) => void
+  readonly sent: (bytes: number) => void
+}
+
 export interface ConnectionLimits {
   readonly limit: number
   readonly highWaterMark: number
   readonly lowWaterMark: number
   /** In milliseconds. */
   readonly closeTimeout: number
+  readonly meter?: Meter | undefined
 }
 
 const closedHere: Ending = { reason: "Closed", code: undefined, cause: undefined }
@@ -87,7 +94,7 @@ export class ConnectionState implements TransportReceiver {
     private readonly timers: Timers
   ) {
     this.input = new InputBuffer<Ending>(limits.limit, wire)
-    this.output = new OutputGate(wire, limits.highWaterMark, limits.lowWaterMark)
+    this.output = new OutputGate(wire, limits.highWaterMark, limits.lowWaterMark, limits.meter)
   }
 
   get isClosing(): boolean {
@@ -196,6 +203,7 @@ export class ConnectionState implements TransportReceiver {
 
   onData(chunk: Bytes): void {
     if (this.phase === "open") {
+      this.limits.meter?.received(chunk.length)
       this.input.push(chunk)
     } else if (this.handover !== undefined) {
       this.handover.onData(chunk)

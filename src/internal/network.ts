@@ -4,7 +4,7 @@ import type * as Connection from "../Connection.js"
 import type * as Api from "../Network.js"
 import type { Backend, SocketOptions, Transport } from "../Transport.js"
 import * as argument from "./argument.js"
-import { connectionLimits, openNow, optionProblems, tlsProblems } from "./connection.js"
+import { openWith, optionProblems, tlsProblems } from "./connection.js"
 import * as server from "./server.js"
 
 const socketProblems = (options: SocketOptions): ReadonlyArray<argument.Problem> => [
@@ -117,7 +117,7 @@ const open = <E>(
     ? argument.illegal(problem)
     : Effect.scopeWith((scope) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(restore(connect()), (transport) => openNow(scope, transport, connectionLimits(options)))
+        Effect.flatMap(restore(connect()), (transport) => openWith(scope, transport, options))
       )
     )
 }

@@ -43,7 +43,8 @@ export class OutputGate {
   constructor(
     private readonly output: Output,
     readonly highWaterMark: number,
-    readonly lowWaterMark: number
+    readonly lowWaterMark: number,
+    private readonly meter?: { readonly sent: (bytes: number) => void } | undefined
   ) {}
 
   get bufferedBytes(): number {
@@ -58,6 +59,7 @@ export class OutputGate {
   /** Hands the chunks over. The gate must not be blocked. */
   write(chunks: ReadonlyArray<Bytes>, size: number): void {
     this.written += size
+    this.meter?.sent(size)
     this.output.write(chunks)
     const buffered = this.output.bufferedBytes
     this.taken = this.written - buffered

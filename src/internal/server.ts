@@ -1,11 +1,12 @@
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import { pipeArguments } from "effect/Pipeable"
 import * as Runtime from "effect/Runtime"
@@ -23,7 +24,10 @@ import type { ConnectionLimits, Timers } from "./connectionState.js"
 import { codeOf } from "./errno.js"
 import { Pacing } from "./pacing.js"
 import { Places } from "./places.js"
+import { closeReason, ServerMeter } from "./serverMetrics.js"
 import { ServerState } from "./serverState.js"
+import { type ConnectionTelemetry, observe } from "./serverTelemetry.js"
+import { tapped } from "./wireTap.js"
 
 /** @internal */
 export const TypeId: Api.TypeId = Symbol.for("effect-netstreams/Server") as Api.TypeId
@@ -37,9 +41,17 @@ const interruptPatience = Duration.seconds(1)
 /** One connection and the fiber of its handler, from the accept to the end of both. */
 interface Client {
   readonly connection: ConnectionImpl
+  readonly since: number
+  readonly telemetry: ConnectionTelemetry | undefined
   fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
   /** Set when the server ends the connection: that its handler then fails is no news. */
   dismissed: boolean
+}
+
+/** A connection that was accepted, and has no handler yet. */
+interface Guest {
+  readonly transport: Transport
+  readonly handshakeMillis: number | undefined
 }
 
 /** How a shutdown ended one connection. */
@@ -55,23 +67,27 @@ class ServerImpl implements Api.Server {
 
   private listener!: Listener
   private readonly state: ServerState<Client> = new ServerState()
-  private readonly places: Places<Transport>
+  private readonly places: Places<Guest>
   /** What is told once a second at most, by what it is. */
   private readonly pacings: Map<string, Pacing<Api.ServerError>> = new Map()
   private shutdownFiber: Fiber.RuntimeFiber<Api.ShutdownReport> | undefined = undefined
 
   private readonly limits: ConnectionLimits
   private readonly timers: Timers
+  private readonly meter: ServerMeter
+  private readonly observed: (() => ConnectionTelemetry) | undefined
   private readonly onError: (error: Api.ServerError) => Effect.Effect<void>
 
   constructor(
     private readonly runtime: Runtime.Runtime<any>,
     private readonly options: Api.Options,
     private readonly handler: Api.Handler<unknown, any>,
-    clock: Clock.Clock
+    fiber: Fiber.RuntimeFiber<unknown, unknown>
   ) {
-    this.limits = connectionLimits(options)
-    this.timers = clockTimers(clock)
+    this.meter = new ServerMeter(fiber.getFiberRef(FiberRef.currentMetricLabels))
+    this.limits = { ...connectionLimits(options), meter: this.meter }
+    this.timers = clockTimers(Context.get(fiber.currentDefaultServices, Clock.Clock))
+    this.observed = observe(fiber, options, this.limits)
     this.places = new Places(
       options.maxConnections ?? Infinity,
       options.onLimit === "reject" ? 0 : options.maxWaiting ?? defaultMaxWaiting
@@ -93,16 +109,17 @@ class ServerImpl implements Api.Server {
   // connections
   // ---------------------------------------------------------------------------
 
-  onTransport(transport: Transport): void {
+  onTransport(transport: Transport, handshakeMillis?: number | undefined): void {
     if (this.state.phase === "draining" || this.state.phase === "closed") {
       transport.abort()
       return
     }
-    switch (this.places.arrive(transport)) {
+    const guest: Guest = { transport, handshakeMillis }
+    switch (this.places.arrive(guest)) {
       case "enters":
-        return this.serve(transport)
+        return this.serve(guest)
       case "waits":
-        return
+        return this.meter.waiting(1)
       case "refused":
         transport.abort()
         return this.onAcceptError({
@@ -113,31 +130,46 @@ class ServerImpl implements Api.Server {
     }
   }
 
-  private serve(transport: Transport): void {
+  private serve({ handshakeMillis, transport }: Guest): void {
+    this.meter.opened(handshakeMillis)
+    const telemetry = this.observed?.()
+    const runtime = telemetry?.runtime(this.runtime, transport) ?? this.runtime
     const client: Client = {
-      connection: new ConnectionImpl(transport, this.limits, this.timers),
+      connection: new ConnectionImpl(
+        tapped(transport, this.options, runtime),
+        telemetry?.limits ?? this.limits,
+        this.timers
+      ),
+      since: this.timers.now(),
+      telemetry,
       fiber: undefined,
       dismissed: false
     }
     this.state.enter(client)
     const scope = Effect.runSync(Scope.make())
-    const runtime = Runtime.make({
-      context: Context.add(this.runtime.context, Scope.Scope, scope),
-      runtimeFlags: this.runtime.runtimeFlags,
-      fiberRefs: this.runtime.fiberRefs
+    const scoped = Runtime.make({
+      context: Context.add(runtime.context, Scope.Scope, scope),
+      runtimeFlags: runtime.runtimeFlags,
+      fiberRefs: runtime.fiberRefs
     })
     // What is to be done at the end is run in a fiber of its own: waiting for it within the handler's would cost every idle
     // connection two kilobytes of frames.
-    const fiber = client.fiber = Runtime.runFork(runtime, this.handle(client.connection))
+    const fiber = client.fiber = Runtime.runFork(scoped, this.handle(client.connection))
     fiber.addObserver((exit) => {
-      Runtime.runFork(this.runtime, this.finish(client, scope, exit)).addObserver(() => {
-        this.state.leave(client)
-        const next = this.places.leave()
-        if (next !== undefined) {
-          this.serve(next)
-        }
-      })
+      Runtime.runFork(runtime, this.finish(client, scope, exit)).addObserver(() => this.leave(client, exit))
     })
+  }
+
+  private leave(client: Client, exit: Exit.Exit<unknown, unknown>): void {
+    client.telemetry?.end(client.connection, exit)
+    const { closed } = client.connection.latest.state
+    this.meter.closed(closed === undefined ? "Unknown" : closeReason(closed), this.timers.now() - client.since)
+    this.state.leave(client)
+    const next = this.places.leave()
+    if (next !== undefined) {
+      this.meter.waiting(-1)
+      this.serve(next)
+    }
   }
 
   private handle(connection: ConnectionImpl): Effect.Effect<unknown, unknown, any> {
@@ -170,8 +202,12 @@ class ServerImpl implements Api.Server {
   onAcceptError({ error, phase, remoteAddress }: AcceptError): void {
     const told = { phase, remoteAddress: Option.fromNullable(remoteAddress), cause: Cause.fail(error) }
     if (phase === "handshake") {
+      this.meter.handshakeFailed()
       this.tell(told)
       return
+    }
+    if (error instanceof OverloadError) {
+      this.meter.rejected(error.reason, error.refused)
     }
     const kind = error instanceof OverloadError ? error.reason : codeOf(error) ?? "other"
     let pacing = this.pacings.get(kind)
@@ -254,7 +290,11 @@ class ServerImpl implements Api.Server {
     // Whoever waits for it is to be told, whatever becomes of whoever asked.
     return Effect.uninterruptible(Effect.suspend(() => {
       this.state.drain()
-      this.places.dismiss().forEach((transport) => transport.abort())
+      this.places.dismiss().forEach(({ transport }) => {
+        this.meter.waiting(-1)
+        this.meter.rejected("Closing", 1)
+        transport.abort()
+      })
       this.pacings.forEach((pacing) => pacing.flush())
       return Effect.zipRight(this.listener.close, Effect.sync(() => this.state.freed()))
     }))
@@ -379,22 +419,25 @@ export const checked = <E, R>(
     argument.duration("gracePeriod", options.gracePeriod),
     argument.positive("maxConnections", options.maxConnections),
     argument.oneOf("onLimit", options.onLimit, ["pause", "reject"]),
-    argument.notNegative("maxWaiting", options.maxWaiting)
+    argument.notNegative("maxWaiting", options.maxWaiting),
+    argument.oneOf("annotateLogs", options.annotateLogs, [true, false])
   ].find((problem) => problem !== undefined)
   return problem !== undefined ?
     argument.illegal(problem) :
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const scope = yield* Effect.scope
-        const clock = yield* Effect.clock
+        const fiber = yield* Effect.withFiberRuntime<Fiber.RuntimeFiber<unknown, unknown>>((fiber) =>
+          Effect.succeed(fiber)
+        )
         // Nothing interrupts this fiber here; handlers are to be interruptible all the same.
         const runtime = Runtime.enableRuntimeFlag(
           yield* Effect.runtime<Exclude<R, Scope.Scope>>(),
           RuntimeFlags.Interruption
         )
-        const server = new ServerImpl(runtime, options, handler, clock)
+        const server = new ServerImpl(runtime, options, handler, fiber)
         const listener = yield* restore(listen({
-          onTransport: (transport) => server.onTransport(transport),
+          onTransport: (transport, handshakeMillis) => server.onTransport(transport, handshakeMillis),
           onError: (error) => server.onAcceptError(error)
         }))
         server.attach(listener)

@@ -58,13 +58,14 @@ class TlsAcceptor implements Acceptor {
   private begin(lower: Transport, handshakes: Set<() => void>): void {
     let giveUp: (() => void) | undefined = undefined
     let done = false
+    const begun = this.timers.now()
     giveUp = this.context.accept(lower, this.timers, (exit) => {
       done = true
       if (giveUp !== undefined) {
         handshakes.delete(giveUp)
       }
       if (Exit.isSuccess(exit)) {
-        this.upper.onTransport(exit.value)
+        this.upper.onTransport(exit.value, this.timers.now() - begun)
       } else {
         this.upper.onError({
           phase: "handshake",
