@@ -12,7 +12,7 @@ import type { AttemptFailure, AttemptReceiver, Dialer } from "../dial.js"
 import { addressReason } from "../errno.js"
 import { errnoError } from "../errnoError.js"
 import type { Timeline } from "../timeline.js"
-import type { Endpoint } from "./endpoint.js"
+import type { Endpoint } from "../endpoint.js"
 import { dialledAddress, type Host, type Listening } from "./host.js"
 import type { Link, World } from "./world.js"
 

@@ -9,7 +9,7 @@ import { clockTimers } from "../clockTimers.js"
 import { Pipe, type PipeConditions } from "../pipe.js"
 import { mixSeeds, Random } from "../random.js"
 import { Timeline } from "../timeline.js"
-import { Endpoint, type EndpointObserver } from "./endpoint.js"
+import { Endpoint, type EndpointObserver } from "../endpoint.js"
 import { Host, localhost } from "./host.js"
 
 const timelines = new WeakMap<Clock.Clock, Timeline>()

@@ -5,13 +5,13 @@
  * so is the answer to data for an end that is gone.
  */
 import type * as Effect from "effect/Effect"
-import type * as Address from "../../Address.js"
-import type { TlsError } from "../../NetworkError.js"
-import type * as Tls from "../../Tls.js"
-import type { Transport, TransportFailure, TransportReceiver } from "../../Transport.js"
-import { type Bytes, concat } from "../bytes.js"
-import { connectionFailure } from "../errno.js"
-import type { Pipe, PipeSink, PipeSource } from "../pipe.js"
+import type * as Address from "../Address.js"
+import type { TlsError } from "../NetworkError.js"
+import type * as Tls from "../Tls.js"
+import type { Transport, TransportFailure, TransportReceiver } from "../Transport.js"
+import { type Bytes, concat } from "./bytes.js"
+import { connectionFailure } from "./errno.js"
+import type { Pipe, PipeSink, PipeSource } from "./pipe.js"
 
 /** What the peer's reset is to this end. */
 export const resetByPeer = (): TransportFailure =>
