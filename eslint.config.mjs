@@ -24,6 +24,8 @@ const byteMachine = [
   "random",
   "timeline",
   "pipe",
+  "endpoint",
+  "interposed",
   "tlsRecords"
 ]
 

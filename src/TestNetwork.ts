@@ -7,14 +7,18 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import type * as Address from "./Address.js"
 import type * as Connection from "./Connection.js"
 import type * as Faults from "./Faults.js"
 import * as internal from "./internal/testNetwork/service.js"
 import * as Network from "./Network.js"
+import type * as Resolver from "./Resolver.js"
 
 /**
  * What lies between two ends: how long it takes, how much it carries, and how it cuts.
@@ -23,6 +27,14 @@ import * as Network from "./Network.js"
  * @category options
  */
 export type LinkConditions = Faults.LinkConditions
+
+/**
+ * What lies between a connection and its peer, in the hands of a test.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Link = Faults.Link
 
 /**
  * How to make a network.
@@ -37,10 +49,116 @@ export interface Options {
   readonly seed?: number | undefined
   /** Further machines, and the numeric addresses of each. Their names can be looked up. */
   readonly hosts?: Readonly<Record<string, string | ReadonlyArray<string>>> | undefined
+  /** Whether everything is noted that the connections do, for `transcript`: no by default, for it keeps every byte. */
+  readonly record?: boolean | undefined
 }
 
 /**
- * What a test can do to the network, and learn of it.
+ * Which connections are meant: those to a host, a port, a path. What is absent is any.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Target {
+  /** The name of a host. */
+  readonly host?: string | undefined
+  readonly port?: number | undefined
+  /** The path of a Unix socket. */
+  readonly path?: string | undefined
+}
+
+/**
+ * How something fails.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Failure {
+  /** The system's name for it, such as `"ECONNREFUSED"`. */
+  readonly code?: string | undefined
+  /** How often it happens: always by default; 0 puts an end to it. */
+  readonly times?: number | undefined
+}
+
+/**
+ * How a lookup fails.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface LookupFailure {
+  /** `"NameNotFound"` by default. */
+  readonly reason?: Resolver.ResolveError["reason"] | undefined
+  /** How often it happens: always by default; 0 puts an end to it. */
+  readonly times?: number | undefined
+}
+
+/**
+ * One thing that an end of a connection did, or that happened to it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TranscriptEvent {
+  /** Since the network was made. */
+  readonly at: Duration.Duration
+  /** Connections are numbered from 1, in the order in which they are dialled; one that fails has a number, too. */
+  readonly connection: number
+  readonly client: Address.Address
+  readonly server: Address.Address
+  readonly by: "client" | "server"
+  readonly what:
+    | "dials"
+    | "connects"
+    | "fails"
+    | "accepts"
+    | "sends"
+    | "receives"
+    | "ends"
+    | "sees the end"
+    | "resets"
+    | "is reset"
+  /** What was sent or received. */
+  readonly bytes: Uint8Array
+  /** Why it failed to connect, by the system's name; `None` where it was given up. */
+  readonly code: Option.Option<string>
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface TranscriptFormat {
+  /** Whether to show what arrives, or only what is sent: true. */
+  readonly received?: boolean | undefined
+  /** How many bytes to show of each piece: 120. */
+  readonly maxBytes?: number | undefined
+}
+
+/**
+ * Who sent what to whom, when it arrived, and how it ended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Transcript {
+  readonly events: ReadonlyArray<TranscriptEvent>
+  /**
+   * A line for each event, to be read by a person and compared with a snapshot:
+   *
+   * ```text
+   *  0 ms  #1 client dials 127.0.0.1:25 from 127.0.0.1:49152
+   * 20 ms  #1 client connects
+   * 20 ms  #1 client sends 8 bytes: "EHLO x\\r\\n"
+   * ```
+   */
+  format(options?: TranscriptFormat | undefined): string
+  /** `format` without options. */
+  toString(): string
+}
+
+/**
+ * What a test can do to the network, and learn of it. Each method exists as an accessor of the same name.
  *
  * @since 0.1.0
  * @category models
@@ -48,8 +166,26 @@ export interface Options {
 export interface Service {
   /** The network as the program under test sees it, from a machine called `localhost`. */
   readonly network: Network.Service
-  /** The network as one of the `hosts` sees it. A host that there is not is a defect. */
   readonly on: (host: string) => Effect.Effect<Network.Service>
+  readonly addHost: (name: string, addresses: string | ReadonlyArray<string>) => Effect.Effect<void>
+  readonly addName: (name: string, addresses: string | ReadonlyArray<string>) => Effect.Effect<void>
+  readonly addStaleSocket: (path: string, host?: string | undefined) => Effect.Effect<void>
+  readonly setConditions: (conditions: LinkConditions) => Effect.Effect<void>
+  readonly setConditionsBetween: (host: string, other: string, conditions: LinkConditions) => Effect.Effect<void>
+  readonly partition: (
+    hosts: string | ReadonlyArray<string>,
+    others?: string | ReadonlyArray<string> | undefined
+  ) => Effect.Effect<void>
+  readonly heal: (
+    hosts?: string | ReadonlyArray<string> | undefined,
+    others?: string | ReadonlyArray<string> | undefined
+  ) => Effect.Effect<void>
+  readonly failConnect: (target: Target, failure?: Failure | undefined) => Effect.Effect<void>
+  readonly failAccept: (target: Target, failure?: Failure | undefined) => Effect.Effect<void>
+  readonly failLookup: (name: string, failure?: LookupFailure | undefined) => Effect.Effect<void>
+  readonly delayLookup: (name: string, delay: Duration.DurationInput) => Effect.Effect<void>
+  readonly transcript: Effect.Effect<Transcript>
+  readonly openConnections: Effect.Effect<number>
 }
 
 /**
@@ -137,6 +273,216 @@ export const runOn: {
       (testNetwork) => Effect.provideServiceEffect(effect, Network.Network, testNetwork.on(host))
     )
 )
+
+const operation = <Args extends ReadonlyArray<unknown>, A>(
+  act: (service: Service, ...args: Args) => Effect.Effect<A>
+) =>
+(...args: Args): Effect.Effect<A, never, TestNetwork> => Effect.flatMap(TestNetwork, (service) => act(service, ...args))
+
+/**
+ * Adds a machine. Its addresses are numeric, and its name can be looked up.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const addHost: (
+  name: string,
+  addresses: string | ReadonlyArray<string>
+) => Effect.Effect<void, never, TestNetwork> = operation((service, name, addresses) => service.addHost(name, addresses))
+
+/**
+ * Lets a name be looked up, or changes what it stands for. With an empty list it exists, and has no address.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const addName: (
+  name: string,
+  addresses: string | ReadonlyArray<string>
+) => Effect.Effect<void, never, TestNetwork> = operation((service, name, addresses) => service.addName(name, addresses))
+
+/**
+ * Leaves the file of a Unix socket whose server is gone, as one that crashed does, on `localhost` by default.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const addStaleSocket: (
+  path: string,
+  host?: string | undefined
+) => Effect.Effect<void, never, TestNetwork> = operation((service, path, host) => service.addStaleSocket(path, host))
+
+/**
+ * Changes what all connections are like, those that are open and those to come. What is not said stays as it is.
+ *
+ * **Details**
+ *
+ * What was told between two hosts, or to a connection's own link, goes before this. What is on its way arrives when it
+ * would have.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const setConditions: (conditions: LinkConditions) => Effect.Effect<void, never, TestNetwork> = operation((
+  service,
+  conditions
+) => service.setConditions(conditions))
+
+/**
+ * Changes what connections between two hosts are like, whichever dials. `localhost` is a host, too.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const setConditionsBetween: (
+  host: string,
+  other: string,
+  conditions: LinkConditions
+) => Effect.Effect<void, never, TestNetwork> = operation((service, host, other, conditions) =>
+  service.setConditionsBetween(host, other, conditions)
+)
+
+/**
+ * Cuts hosts off from others, or from all others. Nothing arrives from one side at the other until `heal`.
+ *
+ * **Details**
+ *
+ * Open connections stay open and notice nothing: what is sent arrives after the healing, as TCP sends again until it is
+ * acknowledged. A connection that is dialled meanwhile times out after 127 seconds, as on Linux, unless it heals before.
+ *
+ * @since 0.1.0
+ * @category operations
+ * @example
+ * ```ts
+ * import { TestNetwork } from "effect-netstreams"
+ * import { Effect } from "effect"
+ *
+ * const outage = TestNetwork.partition("db").pipe(
+ *   Effect.zipRight(Effect.sleep("30 seconds")),
+ *   Effect.zipRight(TestNetwork.heal("db"))
+ * )
+ * ```
+ */
+export const partition: (
+  hosts: string | ReadonlyArray<string>,
+  others?: string | ReadonlyArray<string> | undefined
+) => Effect.Effect<void, never, TestNetwork> = operation((service, hosts, others) => service.partition(hosts, others))
+
+/**
+ * Ends partitions: between hosts and others, between hosts and all others, or all of them.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const heal: (
+  hosts?: string | ReadonlyArray<string> | undefined,
+  others?: string | ReadonlyArray<string> | undefined
+) => Effect.Effect<void, never, TestNetwork> = operation((service, hosts, others) => service.heal(hosts, others))
+
+/**
+ * Lets attempts to connect fail, whoever listens: `"ECONNREFUSED"` by default. `"ETIMEDOUT"` takes the 127 seconds that
+ * it takes on Linux.
+ *
+ * @since 0.1.0
+ * @category operations
+ * @example
+ * ```ts
+ * import { TestNetwork } from "effect-netstreams"
+ *
+ * // The first two attempts are refused, and the third succeeds.
+ * const restarting = TestNetwork.failConnect({ port: 5432 }, { times: 2 })
+ * ```
+ */
+export const failConnect: (
+  target: Target,
+  failure?: Failure | undefined
+) => Effect.Effect<void, never, TestNetwork> = operation((service, target, failure) =>
+  service.failConnect(target, failure)
+)
+
+/**
+ * Lets a server fail to accept: `"EMFILE"` by default. The client has been connected by then, and is reset.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const failAccept: (
+  target: Target,
+  failure?: Failure | undefined
+) => Effect.Effect<void, never, TestNetwork> = operation((service, target, failure) =>
+  service.failAccept(target, failure)
+)
+
+/**
+ * Lets a name not be found, or its lookup fail otherwise. A resolver of the program's own is not affected.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const failLookup: (
+  name: string,
+  failure?: LookupFailure | undefined
+) => Effect.Effect<void, never, TestNetwork> = operation((service, name, failure) => service.failLookup(name, failure))
+
+/**
+ * Lets the lookup of a name take so long. `0` makes it quick again.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const delayLookup: (
+  name: string,
+  delay: Duration.DurationInput
+) => Effect.Effect<void, never, TestNetwork> = operation((service, name, delay) => service.delayLookup(name, delay))
+
+/**
+ * What the connections have done so far. The network must have been made with `record`; else it is a defect.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const transcript: Effect.Effect<Transcript, never, TestNetwork> = Effect.flatMap(
+  TestNetwork,
+  (service) => service.transcript
+)
+
+/**
+ * How many connections there are, those that are being made or closed among them. At the end of a test it is 0, if the
+ * program has left none behind.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const openConnections: Effect.Effect<number, never, TestNetwork> = Effect.flatMap(
+  TestNetwork,
+  (service) => service.openConnections
+)
+
+/**
+ * What lies between the two machines of a connection, seen from this end: what can be done to it while it lives.
+ *
+ * **Details**
+ *
+ * It is for connections of a test network, dialled, accepted, or of a `pair`; any other is a defect (`Faults.attach` gives
+ * it a link). What is laid over a connection (TLS, faults) leaves its link as it is.
+ *
+ * @since 0.1.0
+ * @category accessors
+ * @example
+ * ```ts
+ * import { TestNetwork } from "effect-netstreams"
+ * import { Effect } from "effect"
+ *
+ * const test = Effect.gen(function*() {
+ *   const [client, server] = yield* TestNetwork.pair()
+ *   const link = yield* TestNetwork.link(client)
+ *   yield* link.resetAfter(5)
+ *   yield* server.writer.write("hello world")
+ *   return yield* client.reader.readAll().pipe(Effect.flip) // after "hello": ECONNRESET
+ * }).pipe(Effect.scoped)
+ * ```
+ */
+export const link: (connection: Connection.Connection) => Effect.Effect<Link> = internal.link
 
 /**
  * What the two ends of a pair are told, and what lies between them.

@@ -111,6 +111,8 @@ class Inherited implements Transport {
   readonly remoteAddress: Address
   readonly canWriteEof: boolean
   readonly startTls: Transport["startTls"]
+  readonly tls: Transport["tls"]
+  readonly closeTimeout: Transport["closeTimeout"]
 
   constructor(
     private readonly transport: Transport,
@@ -121,6 +123,8 @@ class Inherited implements Transport {
     this.remoteAddress = transport.remoteAddress
     this.canWriteEof = transport.canWriteEof
     this.startTls = transport.startTls
+    this.tls = transport.tls
+    this.closeTimeout = transport.closeTimeout
   }
 
   get bufferedBytes(): number {
@@ -331,6 +335,25 @@ export class ConnectionImpl implements Api.Connection {
         return successor
       })
     )
+  }
+
+  /**
+   * Puts something between this connection and its transport, and gives the connection over that. This one is spent.
+   * One that is closing stays as it is.
+   */
+  interpose(wrap: (lower: Transport) => Transport): ConnectionImpl {
+    if (this.state.isClosing) {
+      return this
+    }
+    const ended = this.state.writeEnding !== undefined
+    const handover = this.state.spend()
+    const lower = new Inherited(this.transport, handover, handover.takeReceived())
+    const successor = this.successor = new ConnectionImpl(wrap(lower), this.limits, this.timers)
+    this.state.surrender({ by: "Local" })
+    if (ended) {
+      successor.state.writeEof()
+    }
+    return successor
   }
 
   pipe() {

@@ -1,13 +1,10 @@
 /**
- * One end of a connection in memory: a transport between two pipes.
+ * One end of a connection that two pipes lead to and from: a transport.
  *
  * It does as a kernel does. What was sent before a close still arrives; a close on data that nobody took is a reset, and
  * so is the answer to data for an end that is gone.
  */
-import type * as Effect from "effect/Effect"
 import type * as Address from "../Address.js"
-import type { TlsError } from "../NetworkError.js"
-import type * as Tls from "../Tls.js"
 import type { Transport, TransportFailure, TransportReceiver } from "../Transport.js"
 import { type Bytes, concat } from "./bytes.js"
 import { connectionFailure } from "./errno.js"
@@ -28,12 +25,15 @@ export interface EndpointObserver {
 /** @internal */
 export type EndpointEvent = "data" | "end" | "reset"
 
+/** How an end came to its own. */
+export type Ending = "ended" | "destroyed" | "aborted" | "reset"
+
 const nothing = new Uint8Array(0)
 
 /** @internal */
 export class Endpoint implements Transport, PipeSource, PipeSink {
-  readonly canWriteEof = true
-  startTls: ((lower: Transport, options: Tls.Upgrade) => Effect.Effect<Transport, TlsError>) | undefined = undefined
+  readonly canWriteEof: boolean = true
+  startTls: Transport["startTls"] = undefined
 
   /** Before, only the handshake's messages come. */
   established = false
@@ -42,14 +42,16 @@ export class Endpoint implements Transport, PipeSource, PipeSink {
   private paused = false
   private ending = false
   private endReported = false
-  private gone = false
+  /** No more is delivered but the close. */
+  protected gone = false
+  private closed = false
   private failure: TransportFailure | undefined = undefined
 
   constructor(
     readonly localAddress: Address.Address,
     readonly remoteAddress: Address.Address,
-    private readonly out: Pipe,
-    private readonly inward: Pipe,
+    protected readonly out: Pipe,
+    protected readonly inward: Pipe,
     private readonly observer: EndpointObserver
   ) {
     out.source = this
@@ -66,7 +68,7 @@ export class Endpoint implements Transport, PipeSource, PipeSink {
 
   start(receiver: TransportReceiver): void {
     this.receiver = receiver
-    if (this.gone) {
+    if (this.closed) {
       queueMicrotask(() => receiver.onClosed(this.failure))
     } else {
       this.inward.wake()
@@ -113,30 +115,44 @@ export class Endpoint implements Transport, PipeSource, PipeSink {
       this.observer.onSent(this, "end", nothing)
     }
     this.out.endNow()
-    this.close()
+    this.close("destroyed")
   }
 
   abort(): void {
     if (!this.gone) {
       this.observer.onSent(this, "reset", nothing)
       this.out.reset(resetByPeer())
-      this.close()
+      this.close("aborted")
     }
   }
 
-  private close(): void {
+  private close(how: Ending): void {
     this.gone = true
     this.observer.onGone(this)
     this.inward.wake()
-    const receiver = this.receiver
-    if (receiver !== undefined) {
-      queueMicrotask(() => receiver.onClosed(this.failure))
+    this.release(how)
+  }
+
+  /** Gives back what is held, and calls `released` in a later turn, when it is given back. */
+  protected release(_how: Ending): void {
+    queueMicrotask(() => this.released())
+  }
+
+  protected released(): void {
+    if (!this.closed) {
+      this.closed = true
+      this.receiver?.onClosed(this.failure)
     }
   }
 
-  private closeIfEnded(): void {
-    if (this.endReported && this.out.ended && !this.gone) {
-      this.close()
+  /** Both directions have ended in order. */
+  protected get hasEnded(): boolean {
+    return this.endReported && this.out.ended
+  }
+
+  protected closeIfEnded(): void {
+    if (this.hasEnded && !this.gone) {
+      this.close("ended")
     }
   }
 
@@ -182,7 +198,7 @@ export class Endpoint implements Transport, PipeSource, PipeSink {
       this.observer.onReceived(this, "reset", nothing)
       this.failure = failure
       this.out.close()
-      this.close()
+      this.close("reset")
     }
   }
 }

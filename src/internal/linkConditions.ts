@@ -26,7 +26,7 @@ export const conditionProblems = (conditions: LinkConditions): ReadonlyArray<arg
   conditions.fragment === "random" || conditions.fragment === Infinity
     ? undefined
     : argument.positive("fragment", conditions.fragment),
-  argument.duration("coalesce", conditions.coalesce)
+  conditions.coalesce === false ? undefined : argument.duration("coalesce", conditions.coalesce)
 ]
 
 const millis = (duration: Duration.DurationInput | undefined, otherwise: number): number =>
@@ -43,5 +43,13 @@ export const applyConditions = (base: PipeConditions, conditions: LinkConditions
   bandwidth: conditions.bandwidth === undefined ? base.bandwidth : conditions.bandwidth / 1000,
   window: conditions.bytesInFlight ?? base.window,
   fragment: conditions.fragment ?? base.fragment,
-  coalesce: conditions.coalesce === undefined ? base.coalesce : Duration.toMillis(conditions.coalesce)
+  coalesce: conditions.coalesce === undefined
+    ? base.coalesce
+    : conditions.coalesce === false
+    ? undefined
+    : Duration.toMillis(conditions.coalesce)
 })
+
+/** @internal */
+export const seedProblem = (seed: number | undefined): argument.Problem =>
+  seed === undefined || Number.isSafeInteger(seed) ? undefined : `seed must be a whole number, got ${seed}`

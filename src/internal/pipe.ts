@@ -145,10 +145,31 @@ export class Pipe {
   /** Drops what has not departed, and sends a reset after what has. */
   reset(failure: TransportFailure): void {
     if (this.close()) {
-      this.send(emptyBytes, () => this.sink.onReset(failure))
-      this.resetAt = this.lastArrival
-      this.wake()
+      this.sendReset(failure)
     }
+  }
+
+  /** Fails after everything that was written, whether there is room for it or not. */
+  fail(failure: TransportFailure): void {
+    if (!this.closed) {
+      const waiting = this.outbox
+      this.dropOutbox()
+      this.closed = true
+      this.flushBatch()
+      if (!this.swallowing) {
+        for (const bytes of waiting) {
+          this.inFlight += bytes.length
+          this.transmit(bytes)
+        }
+      }
+      this.sendReset(failure)
+    }
+  }
+
+  private sendReset(failure: TransportFailure): void {
+    this.send(emptyBytes, () => this.sink.onReset(failure))
+    this.resetAt = this.lastArrival
+    this.wake()
   }
 
   /** Sends no more. What has departed goes on. */
@@ -389,28 +410,44 @@ export class Pipe {
     this.corruption ^= mask
   }
 
-  /** Ends here and now for who takes, while who sends notices nothing. */
+  /** Ends here for who takes, while who sends notices nothing. */
   truncate(): void {
-    this.dropAll()
+    this.dropFrom(this.first)
     this.swallowing = true
-    this.sink.onEnd()
+    this.put(() => this.sink.onEnd())
     if (this.admit()) {
       this.source.onRoom()
     }
   }
 
-  /** A reset that comes from nowhere, and at once. */
-  break(failure: TransportFailure): void {
+  /** A reset that comes from nowhere, and nothing holds it. What has arrived comes first, unless it is to be dropped. */
+  break(failure: TransportFailure, dropArrived: boolean): void {
+    let kept = this.first
+    while (!dropArrived && kept < this.parcels.length && this.timeline.isDue(this.parcels[kept]!.arriveAt)) {
+      kept += 1
+    }
     this.closed = true
+    this.holds = 0
     this.dropOutbox()
-    this.dropAll()
-    this.sink.onReset(failure)
+    this.dropFrom(kept)
+    this.put(() => this.sink.onReset(failure))
+    this.resetAt = this.timeline.now()
+    this.wake()
   }
 
-  private dropAll(): void {
+  /** Something arrives now, after all that is on its way. */
+  private put(task: () => void): void {
+    const now = this.timeline.now()
+    this.parcels.push({ bytes: emptyBytes, task, departAt: now, arriveAt: now })
+    this.wake()
+  }
+
+  private dropFrom(index: number): void {
     this.batch = []
-    this.parcels = []
-    this.first = 0
+    this.parcels.length = index
     this.inFlight = 0
+    for (let i = this.first; i < index; i++) {
+      this.inFlight += this.parcels[i]!.bytes.length
+    }
   }
 }

@@ -8,10 +8,11 @@ import type { Backend, Transport } from "../../Transport.js"
 import { dial, dialUnix } from "../dial.js"
 import { codeOf } from "../errno.js"
 import { withResolver } from "../programResolver.js"
+import { timelineOf } from "../timelineOf.js"
 import { tcpDialer, unixDialer } from "./dialer.js"
 import type { Host } from "./host.js"
 import { listenTcp, listenUnix, pathProblem } from "./listener.js"
-import { timelineOf, type World } from "./world.js"
+import type { World } from "./world.js"
 
 /** @internal */
 export const backendOf = (world: World, host: Host): Backend => ({

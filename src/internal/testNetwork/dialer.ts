@@ -12,8 +12,8 @@ import type { AttemptFailure, AttemptReceiver, Dialer } from "../dial.js"
 import { addressReason } from "../errno.js"
 import { errnoError } from "../errnoError.js"
 import type { Timeline } from "../timeline.js"
-import type { Endpoint } from "../endpoint.js"
 import { dialledAddress, type Host, type Listening } from "./host.js"
+import type { Destination } from "./plan.js"
 import type { Link, World } from "./world.js"
 
 /** How long Linux goes on asking a host that does not answer, in milliseconds: 127 seconds (`tcp_syn_retries` is 6). */
@@ -27,33 +27,52 @@ const failed = (code: string, address: Address.Address): AttemptFailure => ({
   cause: errnoError("connect", code, Address.format(address))
 })
 
-/** Connects, if somebody listens by the time the question arrives. `giveBack` frees what was taken for it. */
+/** Connects, if somebody listens by the time the question arrives. */
 const shakeHands = (
+  world: World,
   link: Link,
-  timeline: Timeline,
+  destination: Destination,
   findListening: () => Listening | string,
-  receiver: AttemptReceiver<Endpoint>,
-  giveBack: () => void
+  receiver: AttemptReceiver<Transport>
 ): () => void => {
-  const [there, back] = link.pipes
+  const { timeline } = link
+  const [there, back] = [link.lanes[0].pipe, link.lanes[1].pipe]
   const [client, server] = link.ends
+  const deadline = timeline.now() + connectPatience
   let over = false
-  const fail = (code: string) => {
-    end()
-    receiver.onFailed(failed(code, client.remoteAddress))
-  }
+  let cancelTimer = nothing
   const end = () => {
     over = true
     cancelTimer()
-    giveBack()
+    link.onHeld = undefined
+  }
+  const fail = (code: string) => {
+    end()
+    world.recorder?.note(link, "client", "fails", undefined, code)
+    world.forget(link)
+    receiver.onFailed(failed(code, client.remoteAddress))
   }
   // Where messages flow, an answer comes: only what may hang has a timer.
-  const cancelTimer = there.isHeld || back.isHeld
-    ? timeline.at(timeline.now() + connectPatience, () => fail("ETIMEDOUT"))
-    : nothing
+  const startTimer = () => {
+    if (cancelTimer === nothing) {
+      cancelTimer = timeline.at(deadline, () => fail("ETIMEDOUT"))
+    }
+  }
+  link.onHeld = startTimer
+  if (there.isHeld) {
+    startTimer()
+  }
 
+  world.recorder?.note(link, "client", "dials")
   there.signal(() => {
-    const found = findListening()
+    if (over) {
+      return
+    }
+    const found = world.plan.connects.strike(destination) ?? findListening()
+    if (found === "ETIMEDOUT") {
+      // A host that takes no notice.
+      return startTimer()
+    }
     back.signal(() => {
       if (over) {
         return
@@ -61,12 +80,22 @@ const shakeHands = (
       if (typeof found === "string") {
         return fail(found)
       }
-      over = true
-      cancelTimer()
+      end()
+      world.recorder?.note(link, "client", "connects")
       client.established = true
       there.signal(() => {
         server.established = true
-        accept(server, found)
+        const code = world.plan.accepts.strike(destination)
+        if (code === undefined) {
+          accept(world, link, found)
+        } else {
+          found.acceptor?.onError({
+            phase: "accept",
+            remoteAddress: server.remoteAddress,
+            error: errnoError("accept", code, Address.format(server.localAddress))
+          })
+          server.abort()
+        }
       })
       receiver.onConnected(client)
     })
@@ -74,15 +103,19 @@ const shakeHands = (
   return () => {
     if (!over) {
       end()
+      world.recorder?.note(link, "client", "fails")
+      world.forget(link)
     }
   }
 }
 
-const accept = (server: Endpoint, { acceptor }: Listening): void => {
+const accept = (world: World, link: Link, { acceptor }: Listening): void => {
+  const server = link.ends[1]
   if (acceptor === undefined) {
     // It was closed meanwhile.
     server.abort()
   } else {
+    world.recorder?.note(link, "server", "accepts")
     acceptor.onTransport(server)
   }
 }
@@ -112,11 +145,11 @@ export const tcpDialer = (world: World, host: Host, timeline: Timeline): Dialer<
     const remote = Address.tcp(address, to.port)
     const link = world.lay([host, target!], Address.tcp(source!, port), remote, timeline)
     return shakeHands(
+      world,
       link,
-      timeline,
+      { host: target!, port: to.port },
       () => target!.listeningOn(address, to.port) ?? "ECONNREFUSED",
-      receiver,
-      () => world.forget(link)
+      receiver
     )
   },
   close: (transport) => transport.destroy()
@@ -139,7 +172,7 @@ export const unixDialer = (
       const file = host.sockets.get(path)
       return file === undefined ? "ENOENT" : file.acceptor === undefined ? "ECONNREFUSED" : file
     }
-    return shakeHands(link, timeline, findListening, receiver, () => world.forget(link))
+    return shakeHands(world, link, { host, path }, findListening, receiver)
   },
   close: (transport) => transport.destroy()
 })
