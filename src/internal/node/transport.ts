@@ -130,6 +130,11 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
     stream.on("close", onClose)
   }
 
+  /** Whether anybody has begun to read. */
+  get started(): boolean {
+    return this.receiver !== undefined
+  }
+
   get canWriteEof(): boolean {
     return true
   }

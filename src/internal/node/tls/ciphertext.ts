@@ -1,33 +1,40 @@
 /**
- * The stream of ciphertext below TLS: any transport, as the duplex stream that `node:tls` wants.
+ * TLS over any transport, which here is the duplex stream that `node:tls` wants.
  *
  * Node decrypts a chunk within the call that delivers it, and keeps the result. So nothing has to be kept here: what the
  * transport delivers goes to TLS at once, and when TLS has enough, it is the transport that is told to pause.
+ *
+ * TLS and what is below it end separately, and in either order. The transport above both has closed when both have.
  */
 import { Duplex } from "node:stream"
+import type { TLSSocket } from "node:tls"
+import type * as Tls from "../../../Tls.js"
 import type { Transport, TransportFailure, TransportReceiver } from "../../../Transport.js"
+import { type Carrier, TlsTransport } from "./transport.js"
 
 /** Ciphertext that may wait below before TLS is told to wait. */
 const highWaterMark = 65_536
 
-/** Who is told what happens below TLS. */
-export interface CiphertextOwner {
-  readonly onDrain: () => void
-  /** The peer has ended its side of TCP. TLS knows. */
-  readonly onEnd: () => void
-  readonly onClosed: (failure: TransportFailure | undefined) => void
-}
-
 /** @internal */
-export class Ciphertext extends Duplex implements TransportReceiver {
+export class Ciphertext extends Duplex implements Carrier, TransportReceiver {
+  readonly stream = this
   /** The peer has ended its side of TCP. */
   ended = false
+  private upper: LayeredTlsTransport | undefined = undefined
   private written: (() => void) | undefined = undefined
 
-  /** Begins to read the transport; TLS has to listen before anything can come, which is in a later turn. */
-  constructor(private readonly lower: Transport, private readonly owner: CiphertextOwner) {
+  /**
+   * Begins to read the transport; TLS has to listen before anything can come, which is in a later turn. An end before
+   * the handshake is done is reported here, and what came before it TLS may have to report yet.
+   */
+  constructor(private readonly lower: Transport, private readonly endedEarly: (cause: unknown) => void) {
     super({ allowHalfOpen: true, autoDestroy: false, highWaterMark })
+    this.on("error", ignore)
     lower.start(this)
+  }
+
+  secured(socket: TLSSocket, options: Tls.CommonOptions, serverName: string | undefined): TlsTransport {
+    return this.upper = new LayeredTlsTransport(socket, this, this.lower, options, serverName)
   }
 
   onData(chunk: Uint8Array): void {
@@ -37,7 +44,9 @@ export class Ciphertext extends Duplex implements TransportReceiver {
   onEnd(): void {
     this.ended = true
     this.emit("end")
-    this.owner.onEnd()
+    if (this.upper === undefined) {
+      this.endedEarly(undefined)
+    }
   }
 
   onDrain(): void {
@@ -46,11 +55,15 @@ export class Ciphertext extends Duplex implements TransportReceiver {
       this.written = undefined
       written()
     }
-    this.owner.onDrain()
+    this.upper?.onLowerDrain()
   }
 
   onClosed(failure: TransportFailure | undefined): void {
-    this.owner.onClosed(failure)
+    if (this.upper === undefined) {
+      this.endedEarly(failure?.cause)
+    } else {
+      this.upper.onLowerClosed(failure)
+    }
   }
 
   override pause(): this {
@@ -90,6 +103,82 @@ export class Ciphertext extends Duplex implements TransportReceiver {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     this.written = undefined
+    if (this.upper === undefined) {
+      this.lower.destroy()
+    }
     callback(error)
+  }
+}
+
+const ignore = () => {}
+
+class LayeredTlsTransport extends TlsTransport {
+  private lowerClosed = false
+
+  constructor(
+    socket: TLSSocket,
+    private readonly ciphertext: Ciphertext,
+    private readonly lower: Transport,
+    options: Tls.CommonOptions,
+    serverName: string | undefined
+  ) {
+    super(socket, lower, options, serverName)
+  }
+
+  protected override carrierEnded(): boolean {
+    return this.ciphertext.ended
+  }
+
+  override get bufferedBytes(): number {
+    const plain = super.bufferedBytes
+    return this.dropped || this.lowerClosed
+      ? plain
+      : plain + this.ciphertext.writableLength + this.lower.bufferedBytes
+  }
+
+  override destroy(): void {
+    super.destroy()
+    this.lower.destroy()
+  }
+
+  override abort(): void {
+    super.destroy()
+    this.lower.abort()
+  }
+
+  /** TLS has closed. */
+  override ceased(): void {
+    if (this.lowerClosed) {
+      super.ceased()
+    } else if (this.failure !== undefined || this.dropped) {
+      this.lower.destroy()
+    } else {
+      // Both sides have said close_notify: what TCP does beyond sending ours no longer matters.
+      this.lower.end()
+      this.releaseLower()
+    }
+  }
+
+  private releaseLower(): void {
+    if (this.stream.closed && this.lower.bufferedBytes === 0) {
+      this.lower.destroy()
+    }
+  }
+
+  onLowerDrain(): void {
+    this.releaseLower()
+    if (!this.dropped) {
+      this.receiver?.onDrain()
+    }
+  }
+
+  onLowerClosed(failure: TransportFailure | undefined): void {
+    this.lowerClosed = true
+    this.failure ??= failure
+    if (this.stream.closed) {
+      super.ceased()
+    } else if (failure !== undefined) {
+      this.stream.destroy()
+    }
   }
 }

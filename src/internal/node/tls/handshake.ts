@@ -15,6 +15,7 @@ import * as Exit from "effect/Exit"
 import { createHash } from "node:crypto"
 import { EventEmitter } from "node:events"
 import * as Net from "node:net"
+import type { Duplex } from "node:stream"
 import * as NodeTls from "node:tls"
 import { domainToASCII } from "node:url"
 import { type Address, format } from "../../../Address.js"
@@ -26,7 +27,8 @@ import type { Timers } from "../../connectionState.js"
 import { Ciphertext } from "./ciphertext.js"
 import { handshakeError, handshakeTimeout, invalidOptions } from "./errors.js"
 import { alpnOf, contextOf, contextOptions, list } from "./material.js"
-import { TlsTransport } from "./transport.js"
+import { overSocket } from "./overSocket.js"
+import type { Carrier, TlsTransport } from "./transport.js"
 
 const defaultHandshakeTimeout = Duration.seconds(60)
 
@@ -41,12 +43,13 @@ const begin = (
   options: Tls.CommonOptions,
   serverName: (socket: NodeTls.TLSSocket) => string | undefined,
   timers: Timers,
-  attach: (ciphertext: Ciphertext, settle: Settle) => NodeTls.TLSSocket | undefined,
+  attach: (carrier: Duplex, settle: Settle) => NodeTls.TLSSocket | undefined,
   done: (exit: Exit.Exit<Transport, TlsError>) => void
 ): () => void => {
   let socket: NodeTls.TLSSocket | undefined
   let transport: TlsTransport | undefined
   let settled = false
+  let abandoned = false
   let cancelTimer: (() => void) | undefined
 
   const giveUp = () => {
@@ -54,8 +57,7 @@ const begin = (
     cancelTimer?.()
     socket?.on("error", ignore)
     socket?.destroy()
-    ciphertext.destroy()
-    lower.destroy()
+    carrier.destroy()
   }
   const settle: Settle = (outcome) => {
     if (settled) {
@@ -68,30 +70,25 @@ const begin = (
     settled = true
     cancelTimer?.()
     socket = outcome
-    transport = new TlsTransport(outcome, ciphertext, lower, options, serverName(outcome))
-    done(Exit.succeed(transport))
+    transport = carrier.secured(outcome, options, serverName(outcome))
+    // OpenSSL is still in the middle of the handshake, and nobody else's code shall run there.
+    setImmediate(handOver)
+  }
+  const handOver = () => {
+    if (!abandoned) {
+      done(Exit.succeed(transport!))
+    }
   }
   // TLS reports what it was told last in a later turn, and that says more: an alert, then the end.
-  const settleLater = (cause: unknown) => {
+  const settleLater = (cause: unknown = endedEarly()) => {
     if (!settled) {
       setImmediate(() => settle(handshakeError(cause, undefined, lower.remoteAddress)))
     }
   }
 
-  const ciphertext = new Ciphertext(lower, {
-    onDrain: () => transport?.onLowerDrain(),
-    onEnd: () => settleLater(endedEarly()),
-    onClosed: (failure) => {
-      if (transport !== undefined) {
-        transport.onLowerClosed(failure)
-      } else {
-        settleLater(failure?.cause ?? endedEarly())
-      }
-    }
-  })
-  ciphertext.on("error", ignore)
+  const carrier: Carrier = overSocket(lower) ?? new Ciphertext(lower, settleLater)
   try {
-    socket = attach(ciphertext, settle)
+    socket = attach(carrier.stream, settle)
   } catch (error) {
     settle(invalidOptions(error))
     return ignore
@@ -104,10 +101,11 @@ const begin = (
     )
   }
   return () => {
-    if (!settled) {
-      giveUp()
-    } else {
+    if (settled) {
+      abandoned = true
       transport?.abort()
+    } else {
+      giveUp()
     }
   }
 }
@@ -132,12 +130,12 @@ export const connectTls = (
       const name = options.serverName ?? host
       const dnsName = name === undefined || Net.isIP(name) !== 0 ? undefined : dnsNameOf(name)
       const verify = options.verify ?? true
-      const attach = (ciphertext: Ciphertext, settle: Settle): NodeTls.TLSSocket => {
+      const attach = (carrier: Duplex, settle: Settle): NodeTls.TLSSocket => {
         const sessions = options.sessions
         const key = sessions === undefined ? "" : sessionKey(options, name, lower.remoteAddress)
         const session = sessions?.get(key)
         const socket = NodeTls.connect({
-          socket: ciphertext,
+          socket: carrier,
           secureContext: contextOf(options),
           rejectUnauthorized: verify,
           // An address is never sent (RFC 6066 §3), but the certificate must be for it.
@@ -227,7 +225,7 @@ export class ServerContext {
 
   /** Begins a handshake, and returns the function that gives it up. */
   accept(lower: Transport, timers: Timers, done: (exit: Exit.Exit<Transport, TlsError>) => void): () => void {
-    const attach = (ciphertext: Ciphertext, settle: Settle): undefined => {
+    const attach = (carrier: Duplex, settle: Settle): undefined => {
       const view: NodeTls.Server = Object.create(this.server, {
         emit: {
           value: (event: string, ...args: ReadonlyArray<unknown>): boolean => {
@@ -235,9 +233,10 @@ export class ServerContext {
               settle(args[0] as NodeTls.TLSSocket)
             } else if (event === "tlsClientError") {
               const socket = args[1] as NodeTls.TLSSocket
-              settle(handshakeError(rejection(socket) ?? args[0], undefined, lower.remoteAddress))
               socket.on("error", ignore)
+              // Before what is below it, or OpenSSL's memory would be freed under its feet.
               socket.destroy()
+              settle(handshakeError(rejection(socket) ?? args[0], undefined, lower.remoteAddress))
             } else {
               return false
             }
@@ -245,7 +244,7 @@ export class ServerContext {
           }
         }
       })
-      EventEmitter.prototype.emit.call(view, "connection", ciphertext)
+      EventEmitter.prototype.emit.call(view, "connection", carrier)
     }
     return begin(lower, this.options, requestedName, timers, attach, done)
   }

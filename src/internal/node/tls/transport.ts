@@ -1,39 +1,40 @@
 /**
- * The transport of a connection with TLS: Node's TLS over the ciphertext of another transport.
- *
- * TLS and what is below it end separately, and in either order. This transport has closed when both have.
+ * The transport of a connection with TLS: Node's TLS, over what carries its ciphertext.
  *
  * Node ends its stream alike on the peer's close_notify and on a TCP end without one. But it does so within the call that
- * delivers the cause, so whether TCP had ended by then tells one from the other.
+ * delivers the cause, so whether TCP had ended by then tells one from the other. What is below TLS knows that.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { X509Certificate } from "node:crypto"
+import type { Duplex } from "node:stream"
 import type { TLSSocket } from "node:tls"
 import type * as Tls from "../../../Tls.js"
-import type { Transport, TransportFailure } from "../../../Transport.js"
+import type { Transport } from "../../../Transport.js"
 import { StreamTransport } from "../transport.js"
-import type { Ciphertext } from "./ciphertext.js"
 import { handshakeError } from "./errors.js"
 
 const defaultShutdownTimeout = Duration.seconds(30)
 
+/** What carries the ciphertext of one connection. */
+export interface Carrier {
+  /** What Node's TLS is to be put over. */
+  readonly stream: Duplex
+  /** The transport of a TLS whose handshake is done. Called within the call that says so. */
+  readonly secured: (socket: TLSSocket, options: Tls.CommonOptions, serverName: string | undefined) => TlsTransport
+  /** Gives back what is held, where there was no such TLS. */
+  readonly destroy: () => void
+}
+
 /** @internal */
-export class TlsTransport extends StreamTransport<TLSSocket> {
+export abstract class TlsTransport extends StreamTransport<TLSSocket> {
   readonly tls: Tls.Session
   readonly closeTimeout: number
   private readonly allowTruncation: boolean
-  private lowerClosed = false
   /** The peer has said close_notify. */
   private notified = false
 
-  constructor(
-    socket: TLSSocket,
-    private readonly ciphertext: Ciphertext,
-    private readonly lower: Transport,
-    options: Tls.CommonOptions,
-    serverName: string | undefined
-  ) {
+  constructor(socket: TLSSocket, lower: Transport, options: Tls.CommonOptions, serverName: string | undefined) {
     super(socket, lower.localAddress, lower.remoteAddress)
     this.allowTruncation = options.allowTruncation === true
     this.closeTimeout = Duration.toMillis(options.shutdownTimeout ?? defaultShutdownTimeout)
@@ -41,27 +42,24 @@ export class TlsTransport extends StreamTransport<TLSSocket> {
     const push = socket.push
     socket.push = (chunk, encoding) => {
       if (chunk === null) {
-        this.notified = !ciphertext.ended
+        this.notified = !this.carrierEnded()
       }
       return push.call(socket, chunk, encoding)
     }
   }
 
-  override get bufferedBytes(): number {
-    const plain = super.bufferedBytes
-    return this.dropped || this.lowerClosed
-      ? plain
-      : plain + this.ciphertext.writableLength + this.lower.bufferedBytes
-  }
+  /** Whether the peer has ended what carries TLS. Asked in the very call in which TLS ends. */
+  protected abstract carrierEnded(): boolean
 
-  override destroy(): void {
-    super.destroy()
-    this.lower.destroy()
-  }
-
-  override abort(): void {
-    super.destroy()
-    this.lower.abort()
+  /**
+   * In a later turn: an end in the middle of OpenSSL's doings (it is Node's data event that has led to this call) would
+   * make it throw away what it has received and not decrypted yet, and forget close_notify during the handshake.
+   */
+  override end(): void {
+    if (!this.ending) {
+      this.ending = true
+      setImmediate(end, this.stream)
+    }
   }
 
   /** The stream has ended: by the peer's close_notify, or without one. */
@@ -74,7 +72,7 @@ export class TlsTransport extends StreamTransport<TLSSocket> {
         code: undefined,
         cause: new Error("the TCP connection ended without a TLS close_notify")
       }
-      this.stream.destroy()
+      this.discard()
     }
   }
 
@@ -85,44 +83,17 @@ export class TlsTransport extends StreamTransport<TLSSocket> {
       const tls = handshakeError(error, undefined, this.remoteAddress)
       this.failure = { ...this.failure, cause: tls, tls }
     }
+    this.discard()
+  }
+
+  /** Closes TLS, if that is not under way. */
+  protected discard(): void {
     this.stream.destroy()
   }
+}
 
-  /** TLS has closed. */
-  override ceased(): void {
-    if (this.lowerClosed) {
-      super.ceased()
-    } else if (this.failure !== undefined || this.dropped) {
-      this.lower.destroy()
-    } else {
-      // Both sides have said close_notify: what TCP does beyond sending ours no longer matters.
-      this.lower.end()
-      this.releaseLower()
-    }
-  }
-
-  private releaseLower(): void {
-    if (this.stream.closed && this.lower.bufferedBytes === 0) {
-      this.lower.destroy()
-    }
-  }
-
-  onLowerDrain(): void {
-    this.releaseLower()
-    if (!this.dropped) {
-      this.receiver?.onDrain()
-    }
-  }
-
-  onLowerClosed(failure: TransportFailure | undefined): void {
-    this.lowerClosed = true
-    this.failure ??= failure
-    if (this.stream.closed) {
-      super.ceased()
-    } else if (failure !== undefined) {
-      this.stream.destroy()
-    }
-  }
+const end = (socket: TLSSocket): void => {
+  socket.end()
 }
 
 /** What was negotiated. The certificate is taken apart when somebody looks. */

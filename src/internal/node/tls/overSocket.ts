@@ -1,0 +1,135 @@
+/**
+ * TLS over a socket that nobody has read from: Node's TLS reads and writes it itself, without a detour through JavaScript.
+ *
+ * Then nobody here sees the end of TCP, by which close_notify is told from an end without one. But libuv stops reading at
+ * that end before it reports it, and not otherwise; and to start reading where reading goes on is refused
+ * (`UV_EALREADY`, as its documentation has it). So within the call in which TLS ends, that question is put to it. Where TLS
+ * itself had stopped the reading, no end of TCP can have come.
+ *
+ * What a socket has for a handle is not documented by Node. Where there is none of that kind, TLS goes over the transport.
+ */
+import type * as Net from "node:net"
+import type { TLSSocket } from "node:tls"
+import { getSystemErrorName } from "node:util"
+import type * as Tls from "../../../Tls.js"
+import type { Transport } from "../../../Transport.js"
+import { SocketTransport } from "../transport.js"
+import { type Carrier, TlsTransport } from "./transport.js"
+
+interface Handle {
+  /** Whether Node has told it to read. */
+  readonly reading?: boolean | undefined
+  readonly readStart: () => number
+  readonly readStop: () => number
+}
+
+const handleOf = (socket: Net.Socket): Handle | undefined => {
+  const handle = (socket as { readonly _handle?: Partial<Handle> | null })._handle
+  return typeof handle?.readStart === "function" && typeof handle.readStop === "function"
+    ? handle as Handle
+    : undefined
+}
+
+/**
+ * The carrier for a transport that has not been started, if it is one of a socket that TLS can take over.
+ *
+ * @internal
+ */
+export const overSocket = (lower: Transport): Carrier | undefined => {
+  if (!(lower instanceof SocketTransport)) {
+    return undefined
+  }
+  const { stream } = lower
+  const fresh = !lower.started && !("encrypted" in stream) && handleOf(stream) !== undefined
+    && stream.readable && stream.writable && stream.readableLength === 0 && stream.writableLength === 0
+  return fresh ? new SocketCarrier(lower) : undefined
+}
+
+class SocketCarrier implements Carrier {
+  readonly stream: Net.Socket
+
+  constructor(private readonly lower: SocketTransport) {
+    this.stream = lower.stream
+    // A peer that ends in the middle of the handshake is not coming back. TLS takes this over.
+    this.stream.allowHalfOpen = false
+  }
+
+  secured(socket: TLSSocket, options: Tls.CommonOptions, serverName: string | undefined): TlsTransport {
+    socket.allowHalfOpen = true
+    return new SocketTlsTransport(socket, this.lower, options, serverName)
+  }
+
+  destroy(): void {
+    this.lower.destroy()
+  }
+}
+
+const nothing = new Uint8Array(0)
+
+class SocketTlsTransport extends TlsTransport {
+  constructor(
+    socket: TLSSocket,
+    private readonly lower: SocketTransport,
+    options: Tls.CommonOptions,
+    serverName: string | undefined
+  ) {
+    super(socket, lower, options, serverName)
+  }
+
+  protected override carrierEnded(): boolean {
+    const socket = this.lower.stream
+    const handle = handleOf(socket)
+    if (handle === undefined) {
+      return true
+    }
+    if (handle.reading === false) {
+      return false
+    }
+    const refused = handle.readStart()
+    if (refused < 0) {
+      return getSystemErrorName(refused) !== "EALREADY"
+    }
+    handle.readStop()
+    // It may have been a reset, which libuv takes for an end when data is there as well; see `SocketTransport`.
+    if (this.remoteAddress._tag === "TcpAddress" && !this.ending) {
+      socket.write(nothing)
+    }
+    return true
+  }
+
+  override destroy(): void {
+    this.dropped = true
+    this.discard()
+  }
+
+  /**
+   * The close of the socket is that of TLS. To close TLS itself over a socket that is on its way out would free at once
+   * what OpenSSL may be in the middle of using, as it is when data that it has decrypted led to this call.
+   */
+  protected override discard(): void {
+    if (!this.lower.stream.destroyed) {
+      this.stream.destroy()
+    }
+  }
+
+  override abort(): void {
+    this.dropped = true
+    const { writableEnded, writableFinished, writableLength } = this.stream
+    if (writableEnded && !writableFinished && writableLength === 0) {
+      // Libuv does not reset while it shuts the writing side down, which takes a turn unless the system takes no more.
+      setImmediate(() => setImmediate(resetOrDestroy, this))
+    } else {
+      this.lower.abort()
+    }
+  }
+
+  resetOrDestroy(): void {
+    if (this.stream.writableFinished) {
+      this.lower.abort()
+    } else {
+      this.discard()
+    }
+  }
+}
+
+const resetOrDestroy = (transport: SocketTlsTransport): void => transport.resetOrDestroy()
