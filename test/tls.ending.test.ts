@@ -8,6 +8,7 @@ import { describeTls } from "./support/certificates.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { closeTag, turns, until } from "./support/rawPeer.js"
 import {
+  beginnings,
   dialling,
   listening,
   nodeClient,
@@ -25,7 +26,9 @@ import {
 leavesNoHandles()
 
 const roles = ["client", "server"] as const
-const everyEnd = versions.flatMap((version) => roles.map((role) => ({ version, role })))
+const everyEnd = beginnings.flatMap((beginning) =>
+  versions.flatMap((version) => roles.map((role) => ({ beginning, version, role })))
+)
 
 const other = { client: "server", server: "client" } as const
 
@@ -36,10 +39,10 @@ const truncated = "ConnectionError Truncated"
 
 describeTls("an end of TCP without close_notify", () => {
   it.scopedLive.each(everyEnd)(
-    "is Truncated, after everything that came: $role, $version",
-    ({ role, version }) =>
+    "is Truncated, after everything that came: $role, $version, $beginning",
+    ({ beginning, role, version }) =>
       Effect.gen(function*() {
-        const { middle, ...ends } = yield* tapped({ clientTls: only(version) })
+        const { middle, ...ends } = yield* tapped({ beginning, clientTls: only(version) })
         const here = ends[role]
         yield* ends[other[role]].writer.writeAll(["one\n", "two\n", "three"])
         assert.strictEqual(text(yield* here.reader.readLine), "one\n")
@@ -58,11 +61,11 @@ describeTls("an end of TCP without close_notify", () => {
 
   // As long as an alert is: what it is has to be known, and not guessed from its length.
   it.scopedLive.each(everyEnd)(
-    "is Truncated behind records of any size: $role, $version",
-    ({ role, version }) =>
+    "is Truncated behind records of any size: $role, $version, $beginning",
+    ({ beginning, role, version }) =>
       Effect.gen(function*() {
         for (const size of [1, 2, 3, 10, 11, 19, 16_384]) {
-          const { middle, ...ends } = yield* tapped({ clientTls: only(version) })
+          const { middle, ...ends } = yield* tapped({ beginning, clientTls: only(version) })
           const data = "x".repeat(size)
           yield* ends[other[role]].writer.write(data)
           yield* ends[role].reader.peek(size)
@@ -75,10 +78,10 @@ describeTls("an end of TCP without close_notify", () => {
   )
 
   it.scopedLive.each(everyEnd)(
-    "is Truncated within a record: $role, $version",
-    ({ role, version }) =>
+    "is Truncated within a record: $role, $version, $beginning",
+    ({ beginning, role, version }) =>
       Effect.gen(function*() {
-        const { middle, ...ends } = yield* tapped({ clientTls: only(version) })
+        const { middle, ...ends } = yield* tapped({ beginning, clientTls: only(version) })
         const lane = middle[towards[role]]
         yield* ends[other[role]].writer.write("whole\n")
         assert.strictEqual(text(yield* ends[role].reader.readLine), "whole\n")
@@ -92,10 +95,10 @@ describeTls("an end of TCP without close_notify", () => {
   )
 
   it.scopedLive.each(everyEnd)(
-    "fails the read that waits: $role, $version",
-    ({ role, version }) =>
+    "fails the read that waits: $role, $version, $beginning",
+    ({ beginning, role, version }) =>
       Effect.gen(function*() {
-        const { middle, ...ends } = yield* tapped({ clientTls: only(version) })
+        const { middle, ...ends } = yield* tapped({ beginning, clientTls: only(version) })
         const read = yield* Effect.fork(outcome(ends[role].reader.readAll()))
         yield* turns()
         middle[towards[role]].cut()
@@ -104,10 +107,11 @@ describeTls("an end of TCP without close_notify", () => {
   )
 
   it.scopedLive.each(everyEnd)(
-    "is an end like any other with allowTruncation: $role, $version",
-    ({ role, version }) =>
+    "is an end like any other with allowTruncation: $role, $version, $beginning",
+    ({ beginning, role, version }) =>
       Effect.gen(function*() {
         const { middle, ...ends } = yield* tapped({
+          beginning,
           clientTls: { ...only(version), allowTruncation: true },
           serverTls: { allowTruncation: true }
         })
@@ -137,6 +141,44 @@ describeTls("an end of TCP without close_notify", () => {
         assert.strictEqual(reasonOf(read), truncated)
         yield* Fiber.join(write)
       })
+  )
+
+  it.scopedLive.each(everyEnd)(
+    "is told from an end in order however both come, at whatever pace they are read: $role, $version, $beginning",
+    ({ beginning, role, version }) =>
+      Effect.gen(function*() {
+        for (const size of [0, 1, 100, 16_384, 65_536, 300_000]) {
+          for (const limit of [100, 65_536]) {
+            for (const inOrder of [true, false]) {
+              const { middle, ...ends } = yield* tapped({ beginning, limit, clientTls: only(version) })
+              const here = ends[role]
+              const there = ends[other[role]]
+              const lane = middle[towards[role]]
+              // Everything goes out in one piece, with the end of TCP, and with the alert before it or not.
+              const held: Array<Buffer> = []
+              lane.passEnd = false
+              lane.tamper = (chunk) => {
+                held.push(chunk)
+                return undefined
+              }
+              yield* Effect.fork(there.writer.writeAll([new Uint8Array(size), "!"]))
+              const length = () => Buffer.concat(held).length
+              yield* until(() => length() > size)
+              yield* there.writer.flush
+              yield* turns(20)
+              const data = length()
+              yield* Effect.fork(there.close)
+              yield* until(() => lane.ended)
+              assert.isAbove(length(), data)
+              lane.to.end(Buffer.concat(held).subarray(0, inOrder ? undefined : data))
+              assert.strictEqual(yield* here.reader.skipUntil("!"), size + 1)
+              assert.strictEqual(yield* reason(here.reader.readAll()), inOrder ? "succeeded" : truncated)
+              yield* here.abort
+            }
+          }
+        }
+      }),
+    30_000
   )
 
   it.scopedLive.each(versions)("of Node's own making is no different: %s", (version) =>
@@ -172,8 +214,8 @@ describeTls("an end of TCP without close_notify", () => {
     }))
 
   it.scopedLive.each(everyEnd)(
-    "can't be passed off as one in order: $role, $version",
-    ({ role, version }) =>
+    "can't be passed off as one in order: $role, $version, $beginning",
+    ({ beginning, role, version }) =>
       Effect.gen(function*() {
         // What somebody who has no keys can add: an alert in the clear, something like an encrypted one, a repeated record.
         const forgeries: ReadonlyArray<(latest: Buffer) => Buffer> = [
@@ -183,7 +225,7 @@ describeTls("an end of TCP without close_notify", () => {
           (latest) => latest
         ]
         for (const forge of forgeries) {
-          const { middle, ...ends } = yield* tapped({ clientTls: only(version) })
+          const { middle, ...ends } = yield* tapped({ beginning, clientTls: only(version) })
           const lane = middle[towards[role]]
           let latest: Buffer = Buffer.alloc(0)
           lane.tamper = (chunk) => latest = chunk
@@ -229,10 +271,10 @@ describeTls("a reset", () => {
 
 describeTls("a record that was changed on the way", () => {
   it.scopedLive.each(everyEnd)(
-    "ends the connection with what happened: $role, $version",
-    ({ role, version }) =>
+    "ends the connection with what happened: $role, $version, $beginning",
+    ({ beginning, role, version }) =>
       Effect.gen(function*() {
-        const { middle, ...ends } = yield* tapped({ clientTls: only(version) })
+        const { middle, ...ends } = yield* tapped({ beginning, clientTls: only(version) })
         const here = ends[role]
         const there = ends[other[role]]
         yield* there.writer.write("good\n")
@@ -260,10 +302,10 @@ describeTls("a record that was changed on the way", () => {
 
 describeTls("half-closing", () => {
   it.scopedLive.each(everyEnd)(
-    "leaves the other direction open: $role ends first, $version",
-    ({ role, version }) =>
+    "leaves the other direction open: $role ends first, $version, $beginning",
+    ({ beginning, role, version }) =>
       Effect.gen(function*() {
-        const ends = yield* secured({ clientTls: only(version) })
+        const ends = yield* secured({ beginning, clientTls: only(version) })
         const here = ends[role]
         const there = ends[other[role]]
         assert.isTrue(here.writer.canWriteEof)

@@ -137,23 +137,44 @@ const openWith = (
     return { client: connection, server: yield* Deferred.await(accepted) }
   }).pipe(Effect.orDie, Effect.provide(NodeNetwork.layer))
 
+/** TLS from the start, which has the socket to itself, or over a connection that was in use before. */
+export const beginnings = ["from the start", "after startTls"] as const
+
+/** How two ends come to TLS. */
+export interface SecuredOptions extends Connection.Options {
+  readonly clientTls?: Tls.ClientOptions | undefined
+  readonly serverTls?: Tls.ServerOptions | undefined
+  readonly beginning?: typeof beginnings[number] | undefined
+}
+
+const goingOver = (
+  { client, server }: Ends,
+  clientTls: Tls.ClientOptions,
+  serverTls: Tls.ServerOptions
+): Effect.Effect<Ends> =>
+  Effect.all({
+    client: client.startTls({ role: "client", ...clientTls, serverName: "localhost" }),
+    server: server.startTls({ role: "server", ...serverTls })
+  }, { concurrency: 2 }).pipe(Effect.orDie)
+
 /** Two ends with TLS, of ours. */
-export const secured = (
-  options: Connection.Options & {
-    readonly clientTls?: Tls.ClientOptions | undefined
-    readonly serverTls?: Tls.ServerOptions | undefined
-  } = {}
-): Effect.Effect<Ends, never, Scope.Scope> => {
-  const { clientTls, serverTls, ...rest } = options
-  return openWith({ ...trust(), ...clientTls }, { ...identity(), ...serverTls }, rest)
+export const secured = (options: SecuredOptions = {}): Effect.Effect<Ends, never, Scope.Scope> => {
+  const { beginning, clientTls, serverTls, ...rest } = options
+  const client = { ...trust(), ...clientTls }
+  const server = { ...identity(), ...serverTls }
+  return beginning === "after startTls"
+    ? Effect.flatMap(openWith(undefined, undefined, rest), (ends) => goingOver(ends, client, server))
+    : openWith(client, server, rest)
 }
 
 export const tcp: Kind = { name: "TCP", open: (options) => openWith(undefined, undefined, options) }
 
-export const tlsKinds: ReadonlyArray<Kind> = versions.map((version) => ({
-  name: version,
-  open: (options = {}) => secured({ ...options, clientTls: only(version) })
-}))
+export const tlsKinds: ReadonlyArray<Kind> = beginnings.flatMap((beginning) =>
+  versions.map((version) => ({
+    name: `${version} ${beginning}`,
+    open: (options = {}) => secured({ ...options, beginning, clientTls: only(version) })
+  }))
+)
 
 // -----------------------------------------------------------------------------
 // between the two
@@ -259,18 +280,26 @@ export const between = (
 
 /** Two ends of ours with somebody between them. */
 export const tapped = (
-  options: Connection.Options & {
-    readonly clientTls?: Tls.ClientOptions | undefined
-    readonly serverTls?: Tls.ServerOptions | undefined
-  } = {}
+  options: SecuredOptions = {}
 ): Effect.Effect<Ends & { readonly middle: Middle }, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const { clientTls, serverTls, ...rest } = options
-    const { accepted, port } = yield* listening(serverTls, rest)
-    const tap = yield* between(port)
-    const client = yield* dialling(tap.port, clientTls, rest)
-    return { client, server: yield* accepted, middle: yield* tap.middle }
-  }).pipe(Effect.orDie)
+    const { beginning, clientTls, serverTls, ...rest } = options
+    if (beginning !== "after startTls") {
+      const { accepted, port } = yield* listening(serverTls, rest)
+      const tap = yield* between(port)
+      const client = yield* dialling(tap.port, clientTls, rest)
+      return { client, server: yield* accepted, middle: yield* tap.middle }
+    }
+    const { accepted, stayingHandler } = collecting()
+    const listener = yield* Network.startServer({ host: "127.0.0.1", gracePeriod: 0, ...rest }, stayingHandler)
+    const tap = yield* between(portOf(listener))
+    const plain = yield* Network.openConnection({ host: "127.0.0.1", port: tap.port, ...rest })
+    yield* abortedInTheEnd(plain)
+    const ends = { client: plain, server: yield* accepted }
+    const secure = yield* goingOver(ends, { ...trust(), ...clientTls }, { ...identity(), ...serverTls })
+    yield* abortedInTheEnd(secure.client)
+    return { ...secure, middle: yield* tap.middle }
+  }).pipe(Effect.orDie, Effect.provide(NodeNetwork.layer))
 
 // -----------------------------------------------------------------------------
 // Node's own TLS
