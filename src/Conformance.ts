@@ -95,8 +95,8 @@ export interface Options {
    */
   readonly advance?: ((duration: Duration.Duration) => Effect.Effect<void>) | undefined
   /**
-   * Lets everything happen that is on its way: some turns of the event loop and a millisecond by default. Where it takes
-   * longer, because a network has latency, cases may find less, but never fail for it.
+   * Lets everything arrive that is on its way: some turns of the event loop and a millisecond by default. Where a network
+   * has latency, it must be longer than that.
    */
   readonly settle?: Effect.Effect<void> | undefined
   /** How long a wait may last before it counts as one without end: 10 seconds. */

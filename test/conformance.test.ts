@@ -7,12 +7,14 @@ import * as Connection from "effect-netstreams/Connection"
 import * as Network from "effect-netstreams/Network"
 import * as NodeNetwork from "effect-netstreams/NodeNetwork"
 import * as StreamReader from "effect-netstreams/StreamReader"
+import * as TestNetwork from "effect-netstreams/TestNetwork"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
 import * as Fs from "node:fs"
 import { type Duplex, duplexPair } from "node:stream"
 import { describeTls } from "./support/certificates.js"
@@ -121,6 +123,42 @@ describe("a transport in memory, on virtual time", () => {
 
 describe("a transport in memory, with the options that connections have by default", () => {
   over.virtual(Conformance.connection(inMemory()))
+})
+
+const overTestNetwork = (options: Connection.Options) =>
+  Effect.gen(function*() {
+    const accepted = yield* Deferred.make<Connection.Connection>()
+    yield* Network.startServer(
+      { port: 7, gracePeriod: 0, ...options },
+      (connection) => Effect.zipRight(Deferred.succeed(accepted, connection), connection.awaitClosed)
+    )
+    const left = yield* Network.openConnection({ host: "localhost", port: 7, ...options })
+    return { left, right: yield* Deferred.await(accepted) }
+  }).pipe(Effect.provide(TestNetwork.layer))
+
+describe("the test network", () => {
+  over.virtual(Conformance.connection(overTestNetwork))
+})
+
+const fragments = (options: Connection.Options) => TestNetwork.pair({ ...options, conditions: { fragment: 1 } })
+
+describe("the test network, with every byte alone", () => {
+  over.virtual(Conformance.connection(fragments, { size: 65_536 }))
+})
+
+const faraway = (options: Connection.Options) =>
+  TestNetwork.pair({
+    ...options,
+    seed: 7,
+    conditions: { latency: "50 millis", jitter: "10 millis", fragment: "random" }
+  })
+
+describe("the test network, with a long and uneven link that cuts anywhere", () => {
+  over.virtual(Conformance.connection(faraway, { size: 200_000, settle: TestClock.adjust("100 millis") }))
+})
+
+describe("the test network, on real time", () => {
+  over.live(Conformance.connection((options) => TestNetwork.pair(options)))
 })
 
 describe("readers that are fed by hand", () => {

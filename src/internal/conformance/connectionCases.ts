@@ -16,8 +16,9 @@ import type * as Connection from "../../Connection.js"
 import type { ConnectionError } from "../../NetworkError.js"
 import type * as StreamReader from "../../StreamReader.js"
 import type * as StreamWriter from "../../StreamWriter.js"
+import { Random } from "../random.js"
 import type { ConformanceError } from "./conformanceError.js"
-import { cutAt, joined, Pattern, printed, sameBytes, seeded, utf8 } from "./pattern.js"
+import { cutAt, joined, Pattern, printed, sameBytes, utf8 } from "./pattern.js"
 import { defectOf, outcomeOf, reasonOf, type Running, type Trial } from "./trial.js"
 
 export interface End {
@@ -167,10 +168,10 @@ const write = (end: End, pattern: Pattern, sizes: ReadonlyArray<number>): Effect
 
 /** Sizes that look random, and add up to a total. */
 const randomSizes = (seed: number, total: number, longest: number): ReadonlyArray<number> => {
-  const random = seeded(seed)
+  const random = new Random(seed)
   const sizes: Array<number> = []
   for (let rest = total; rest > 0;) {
-    const size = Math.min(rest, 1 + Math.floor(random() * random() * longest))
+    const size = Math.min(rest, 1 + Math.floor(random.next() * random.next() * longest))
     sizes.push(size)
     rest -= size
   }
@@ -387,9 +388,9 @@ const deliveryCases: ReadonlyArray<Definition> = [
       Effect.gen(function*() {
         const fibers = 8
         const each = 12
-        const random = seeded(seed)
+        const random = new Random(seed)
         const message = (fiber: number, index: number): ReadonlyArray<Uint8Array> => {
-          const length = Math.floor(random() * random() * 20_000)
+          const length = Math.floor(random.next() * random.next() * 20_000)
           const body = new Uint8Array(length).fill(1 + fiber * 16 + index)
           return [new Uint8Array([fiber, index, length >> 8, length & 255]), body]
         }
@@ -1090,7 +1091,7 @@ const interruptionCases: ReadonlyArray<Definition> = [
     body: (t, near, far, { seed }) =>
       Effect.gen(function*() {
         const pattern = new Pattern(seed)
-        const random = seeded(seed)
+        const random = new Random(seed)
         const total = 60_000
         const writing = yield* t.begin(
           `the writing of ${near.name}`,
@@ -1102,14 +1103,14 @@ const interruptionCases: ReadonlyArray<Definition> = [
         )
         let idle = 0
         for (let at = 0; at < total;) {
-          const size = 1 + Math.floor(random() * Math.min(500, total - at))
+          const size = 1 + Math.floor(random.next() * Math.min(500, total - at))
           const reading = yield* t.begin(
             `a read of ${far.name} at ${at} of ${total} bytes`,
             far.reader.readExactly(size)
           )
           // Most are given too little time, and are interrupted while what they want is on its way.
           const patient = ++idle > 50
-          for (let i = Math.floor(random() * 4); i > 0 && !patient && !reading.isDone(); i--) {
+          for (let i = Math.floor(random.next() * 4); i > 0 && !patient && !reading.isDone(); i--) {
             yield* Effect.yieldNow()
           }
           const exit = yield* patient ? reading.exit : reading.interrupt

@@ -2,21 +2,10 @@
  * Bytes that look random, are the same in every run, and tell where they belong: what is lost, repeated or out of place
  * in a transfer shows at the byte where it happened.
  */
+import { Random } from "../random.js"
 
 /** Prime, so that no chunk of a usual size is a whole number of periods. */
 const period = 65_521
-
-/** Numbers of at least 0 and less than 1 that look random: mulberry32. */
-export const seeded = (seed: number): () => number => {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
 
 /** How many bytes it takes to know a place again. */
 const landmark = 8
@@ -30,9 +19,9 @@ export class Pattern {
   private readonly table = new Uint8Array(period)
 
   constructor(seed: number) {
-    const random = seeded(seed)
+    const random = new Random(seed)
     for (let i = 0; i < period; i++) {
-      this.table[i] = random() * 256
+      this.table[i] = random.next() * 256
     }
   }
 
@@ -146,8 +135,8 @@ export const chunkings = (bytes: Uint8Array, seed: number): ReadonlyArray<Chunki
       all.push({ name: `cut at ${point}`, chunks: cutAt(bytes, [point]) })
     }
     for (let i = 0; i < 4; i++) {
-      const random = seeded(seed + i)
-      const some = points.filter(() => random() < 0.4)
+      const random = new Random(seed + i)
+      const some = points.filter(() => random.next() < 0.4)
       all.push({ name: `cut at ${some.join(", ")}`, chunks: cutAt(bytes, some) })
     }
   }
