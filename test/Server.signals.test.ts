@@ -7,25 +7,14 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as TestClock from "effect/TestClock"
 import * as Server from "../src/Server.js"
-import { Program } from "./soak/process.js"
-import { isBeginning, isEnd, type ServerSettings } from "./soak/protocol.js"
+import { isEnd } from "./soak/protocol.js"
 import { toLatin1, utf8 } from "./support/chunkings.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { MemoryListener, settle } from "./support/memoryTransport.js"
 import { rawConnect, until } from "./support/rawPeer.js"
+import { startServer } from "./support/soakPrograms.js"
 
 leavesNoHandles()
-
-/** A server in a process of its own. */
-const serve = (settings: ServerSettings) =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const program = await Program.start("server", settings)
-      const { listening } = await program.said(isBeginning)
-      return { program, port: listening }
-    }),
-    ({ program }) => Effect.promise(() => program.kill())
-  )
 
 describe("a signal under runMain", () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
@@ -33,7 +22,7 @@ describe("a signal under runMain", () => {
       `${signal}: who is being served is served, who is idle is closed in order, nobody else gets in`,
       () =>
         Effect.gen(function*() {
-          const { port, program } = yield* serve({ listen: { host: "127.0.0.1", gracePeriod: "3 seconds" } })
+          const { port, program } = yield* startServer({ gracePeriod: "3 seconds" })
           const busy = (yield* rawConnect({ host: "127.0.0.1", port })).read()
           const idle = (yield* rawConnect({ host: "127.0.0.1", port })).read().endsToo()
           idle.socket.write("echo idle\n")

@@ -5,11 +5,18 @@ export interface ServerSettings {
   readonly listen: Network.ListenOptions
 }
 
+export interface ServerQuestion {
+  /** Collects garbage first, which takes its time. */
+  readonly collect: boolean
+}
+
 export interface ServerStatistics {
   /** Connections that are open. */
   readonly connections: number
   /** Connections that came to a handler. */
   readonly accepted: number
+  /** Requests that were read. */
+  readonly begun: number
   /** Requests that were answered. */
   readonly answered: number
   readonly reports: ReadonlyArray<string>
@@ -23,6 +30,10 @@ export interface ServerStatistics {
 
 export interface ServerEnd {
   readonly report: Record<"finished" | "closed" | "interrupted" | "aborted", number>
+  /** How long the shutdown took, in milliseconds. */
+  readonly elapsed: number
+  readonly begun: number
+  readonly answered: number
 }
 
 export interface ServerBeginning {
@@ -32,3 +43,22 @@ export interface ServerBeginning {
 export const isBeginning = (word: unknown): word is ServerBeginning =>
   typeof word === "object" && word !== null && "listening" in word
 export const isEnd = (word: unknown): word is ServerEnd => typeof word === "object" && word !== null && "report" in word
+
+/** In milliseconds. */
+export interface Latencies {
+  readonly count: number
+  readonly median: number
+  readonly p99: number
+  readonly most: number
+}
+
+export type ClientQuestion =
+  | { readonly do: "open"; readonly name: string; readonly port: number; readonly count: number }
+  | { readonly do: "ask"; readonly name: string; readonly order: string; readonly argument: string | number }
+  | { readonly do: "alive"; readonly name: string }
+  | { readonly do: "leave"; readonly name: string; readonly how: "end" | "reset" }
+  | { readonly do: "drip"; readonly name: string; readonly every: number }
+  | { readonly do: "measure"; readonly port: number; readonly millis: number }
+  | { readonly do: "churn"; readonly port: number; readonly count: number; readonly atOnce: number }
+  | { readonly do: "load"; readonly port: number; readonly clients: number; readonly work: number }
+  | { readonly do: "answered" | "stop" }

@@ -2,15 +2,17 @@
  * The server that is abused. Clients say line by line what they want: `echo WORD`, `work MILLIS`, `stubborn MILLIS`.
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Cause, Effect, Option } from "effect"
+import { Cause, Duration, Effect, Option } from "effect"
 import { Address, type Connection, Network, NodeNetwork, type Server } from "effect-netstreams"
+import * as Fs from "node:fs"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { say, serveChannel } from "./process.js"
-import type { ServerEnd, ServerSettings, ServerStatistics } from "./protocol.js"
+import type { ServerEnd, ServerQuestion, ServerSettings, ServerStatistics } from "./protocol.js"
 
 const settings: ServerSettings = JSON.parse(process.argv[2]!)
 const text = new TextDecoder()
 let accepted = 0
+let begun = 0
 let answered = 0
 const reports: Array<string> = []
 const delay = monitorEventLoopDelay({ resolution: 5 })
@@ -24,6 +26,7 @@ const handler = ({ reader, writer }: Connection.Connection) =>
       if (line === "") {
         return
       }
+      begun += 1
       const [order, argument] = line.trim().split(" ")
       if (order === "work") {
         yield* Effect.sleep(Number(argument))
@@ -47,22 +50,25 @@ const onError = ({ cause, phase, remoteAddress }: Server.ServerError) =>
 const program = Effect.gen(function*() {
   const server = yield* Network.startServer({ ...settings.listen, onError }, handler)
   yield* Effect.addFinalizer(() =>
-    Effect.map(
-      server.shutdown(),
-      ({ aborted, closed, finished, interrupted }) =>
-        say({ report: { finished, closed, interrupted, aborted } } satisfies ServerEnd)
-    )
+    Effect.map(server.shutdown(), ({ elapsed, ...report }) => {
+      say({ report, elapsed: Duration.toMillis(elapsed), begun, answered } satisfies ServerEnd)
+    })
   )
-  serveChannel(() => {
+  serveChannel(({ collect }: ServerQuestion) => {
+    if (collect) {
+      globalThis.gc!()
+    }
     const { heapUsed, rss } = process.memoryUsage()
     const statistics: ServerStatistics = {
       connections: Effect.runSync(server.connections).length,
       accepted,
+      begun,
       answered,
       reports,
       rss,
       heapUsed,
-      descriptors: process.getActiveResourcesInfo().length,
+      // Takes a descriptor itself.
+      descriptors: Fs.readdirSync("/proc/self/fd").length,
       longestTurn: delay.max / 1e6
     }
     delay.reset()
