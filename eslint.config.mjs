@@ -22,6 +22,7 @@ const byteMachine = [
   "errno",
   "ipAddress",
   "random",
+  "agenda",
   "timeline",
   "pipe",
   "endpoint",

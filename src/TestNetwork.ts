@@ -16,6 +16,7 @@ import type * as Scope from "effect/Scope"
 import type * as Address from "./Address.js"
 import type * as Connection from "./Connection.js"
 import type * as Faults from "./Faults.js"
+import * as simulation from "./internal/simulate.js"
 import * as internal from "./internal/testNetwork/service.js"
 import * as Network from "./Network.js"
 import type * as Resolver from "./Resolver.js"
@@ -273,6 +274,46 @@ export const runOn: {
       (testNetwork) => Effect.provideServiceEffect(effect, Network.Network, testNetwork.on(host))
     )
 )
+
+/**
+ * Runs a program in simulated time: whenever it can't go on but for time, it is at once as late as it waits for.
+ *
+ * **Details**
+ *
+ * It is `TestClock` that needs no adjusting: the time begins at 0, sleeps and timeouts and links take exactly what they
+ * say, and a day with a million messages is over in seconds. What is due at the same time happens in the order in which it
+ * was planned. So the program, its scope and its servers' handlers can be written as they are, where under `TestClock`
+ * they have to run in a fiber of their own while the test adjusts.
+ *
+ * Only what Effect's `Clock` knows of is waited for: for what comes from elsewhere (real sockets, files, `node:tls`) the
+ * time does not stand still.
+ *
+ * A program that waits for what nothing can bring about any more dies, and says at which time, instead of hanging. (After
+ * two seconds in which nothing happened; the one thing here that goes by real time.)
+ *
+ * **Interruption** interrupts the program.
+ *
+ * @since 0.1.0
+ * @category combinators
+ * @example
+ * ```ts
+ * import { Network, TestNetwork } from "effect-netstreams"
+ * import { Clock, Effect } from "effect"
+ *
+ * const test = Effect.gen(function*() {
+ *   yield* Network.startServer({ port: 7 }, ({ writer }) =>
+ *     Effect.zipRight(Effect.sleep("1 hour"), writer.write("at last\n")))
+ *   const { reader } = yield* Network.openConnection({ host: "localhost", port: 7 })
+ *   yield* reader.readLine
+ *   return yield* Clock.currentTimeMillis // 3 600 150: an hour, and three times 50 ms
+ * }).pipe(
+ *   Effect.scoped,
+ *   Effect.provide(TestNetwork.layerWith({ conditions: { latency: "50 millis" } })),
+ *   TestNetwork.simulate
+ * )
+ * ```
+ */
+export const simulate: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = simulation.simulate
 
 const operation = <Args extends ReadonlyArray<unknown>, A>(
   act: (service: Service, ...args: Args) => Effect.Effect<A>

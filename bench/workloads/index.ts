@@ -7,6 +7,7 @@ import { frames } from "./frames.js"
 import { linesAsBytes, linesAsText } from "./lines.js"
 import { longLine } from "./longLine.js"
 import { idleMemory, slowConsumer } from "./memory.js"
+import { simulation } from "./simulation.js"
 import { tls } from "./tls.js"
 
 export const workloads: ReadonlyArray<Workload> = [
@@ -20,5 +21,6 @@ export const workloads: ReadonlyArray<Workload> = [
   idleMemory,
   slowConsumer,
   longLine,
+  simulation,
   ...tls
 ]

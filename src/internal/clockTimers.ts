@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { Timers } from "./connectionState.js"
+import { VirtualClock } from "./virtualClock.js"
 
 const liveClock = Context.get(DefaultServices.liveServices, Clock.Clock)
 
@@ -22,7 +23,7 @@ const platformTimers: Timers = {
 
 /** Timers of the program's `Clock`, so that a test's clock drives them. */
 export const clockTimers = (clock: Clock.Clock): Timers =>
-  clock === liveClock ? platformTimers : {
+  clock === liveClock ? platformTimers : clock instanceof VirtualClock ? clock.timers : {
     now: () => clock.unsafeCurrentTimeMillis(),
     after: (millis, task) => {
       const fiber = Effect.runFork(Effect.zipRight(clock.sleep(Duration.millis(millis)), Effect.sync(task)))

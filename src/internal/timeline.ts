@@ -2,26 +2,16 @@
  * What is to happen at which time, for everything that goes by one clock.
  *
  * However much is planned, the clock is asked for one timer, that of the earliest moment: a thousand deliveries which are
- * due together cost a test's clock one step. What is due at the same time happens in the order in which it was planned.
+ * due together cost a test's clock one step.
  */
+import { Agenda } from "./agenda.js"
 import type { Timers } from "./connectionState.js"
 
 /** Times are in milliseconds, with a fraction. What a nanosecond separates is simultaneous. */
 const instant = 1e-6
 
-interface Planned {
-  readonly time: number
-  readonly order: number
-  /** `undefined` when it was called off. */
-  task: (() => void) | undefined
-}
-
-const isBefore = (a: Planned, b: Planned): boolean => a.time < b.time || (a.time === b.time && a.order < b.order)
-
 export class Timeline {
-  /** A binary heap: no entry is before its parent, which is at half its index. The first is at 1. */
-  private readonly heap: Array<Planned> = []
-  private planned = 0
+  private readonly agenda: Agenda = new Agenda()
   private timer: { readonly time: number; readonly cancel: () => void } | undefined = undefined
 
   constructor(private readonly timers: Timers) {}
@@ -37,79 +27,32 @@ export class Timeline {
 
   /** Runs the task when it is time, in a later turn at the earliest, unless what is returned is called before. */
   at(time: number, task: () => void): () => void {
-    const planned: Planned = { time, order: this.planned++, task }
-    this.insert(planned)
+    const entry = this.agenda.plan(time, task)
     this.arm()
-    return () => this.cancel(planned)
-  }
-
-  private arm(): void {
-    const first = this.heap[1]
-    if (first === undefined || (this.timer !== undefined && this.timer.time <= first.time)) {
-      return
-    }
-    this.timer?.cancel()
-    this.timer = {
-      time: first.time,
-      cancel: this.timers.after(Math.max(0, first.time - this.timers.now()), () => this.run())
-    }
-  }
-
-  private run(): void {
-    this.timer = undefined
-    // What a task plans for now is for the next turn.
-    const due: Array<Planned> = []
-    while (this.heap.length > 1 && this.isDue(this.heap[1]!.time)) {
-      due.push(this.removeFirst())
-    }
-    for (const planned of due) {
-      planned.task?.()
-    }
-    this.arm()
-  }
-
-  private cancel(planned: Planned): void {
-    planned.task = undefined
-    if (this.heap.includes(planned)) {
-      const rest = this.heap.slice(1).filter((other) => other !== planned)
-      this.heap.length = 0
-      rest.forEach((other) => this.insert(other))
-      if (rest.length === 0) {
+    return () => {
+      this.agenda.callOff(entry)
+      if (this.agenda.size === 0) {
         this.timer?.cancel()
         this.timer = undefined
       }
     }
   }
 
-  private insert(planned: Planned): void {
-    const heap = this.heap
-    let index = Math.max(1, heap.length)
-    while (index > 1 && isBefore(planned, heap[index >> 1]!)) {
-      heap[index] = heap[index >> 1]!
-      index >>= 1
+  private arm(): void {
+    const time = this.agenda.nextTime
+    if (time === undefined || (this.timer !== undefined && this.timer.time <= time)) {
+      return
     }
-    heap[index] = planned
+    this.timer?.cancel()
+    this.timer = {
+      time,
+      cancel: this.timers.after(Math.max(0, time - this.timers.now()), () => this.run())
+    }
   }
 
-  private removeFirst(): Planned {
-    const heap = this.heap
-    const first = heap[1]!
-    const last = heap.pop()!
-    const length = heap.length
-    if (length > 1) {
-      let index = 1
-      for (let child = 2; child < length; child = 2 * index) {
-        if (child + 1 < length && isBefore(heap[child + 1]!, heap[child]!)) {
-          child += 1
-        }
-        if (!isBefore(heap[child]!, last)) {
-          break
-        }
-        heap[index] = heap[child]!
-        index = child
-      }
-      heap[index] = last
-    }
-    return first
+  private run(): void {
+    this.timer = undefined
+    this.agenda.run(this.timers.now() + instant)
+    this.arm()
   }
 }

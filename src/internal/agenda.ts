@@ -1,0 +1,91 @@
+/**
+ * What is to happen, by time. What is due at the same time comes in the order in which it was planned.
+ */
+
+/** Something that is to happen. */
+export interface Entry {
+  readonly time: number
+  readonly order: number
+  /** `undefined` when it was called off, or has been done. */
+  task: (() => void) | undefined
+}
+
+const isBefore = (a: Entry, b: Entry): boolean => a.time < b.time || (a.time === b.time && a.order < b.order)
+
+export class Agenda {
+  /** A binary heap: no entry is before its parent, which is at half its index. The first is at 1. */
+  private readonly heap: Array<Entry> = []
+  private planned = 0
+  /** How many entries have not been called off. */
+  size = 0
+
+  plan(time: number, task: () => void): Entry {
+    const entry: Entry = { time, order: this.planned++, task }
+    this.insert(entry)
+    this.size += 1
+    return entry
+  }
+
+  callOff(entry: Entry): void {
+    if (entry.task !== undefined) {
+      entry.task = undefined
+      this.size -= 1
+      if (this.size === 0) {
+        this.heap.length = 0
+      }
+    }
+  }
+
+  /** The earliest time for which anything is planned. */
+  get nextTime(): number | undefined {
+    while (this.heap.length > 1 && this.heap[1]!.task === undefined) {
+      this.removeFirst()
+    }
+    return this.heap[1]?.time
+  }
+
+  /** Does what is planned for up to that time, and nothing that is planned meanwhile. */
+  run(time: number): void {
+    const due: Array<Entry> = []
+    while (this.heap.length > 1 && this.heap[1]!.time <= time) {
+      due.push(this.removeFirst())
+    }
+    for (const entry of due) {
+      const { task } = entry
+      this.callOff(entry)
+      task?.()
+    }
+  }
+
+  private insert(entry: Entry): void {
+    const heap = this.heap
+    let index = Math.max(1, heap.length)
+    while (index > 1 && isBefore(entry, heap[index >> 1]!)) {
+      heap[index] = heap[index >> 1]!
+      index >>= 1
+    }
+    heap[index] = entry
+  }
+
+  private removeFirst(): Entry {
+    const heap = this.heap
+    const first = heap[1]!
+    const last = heap.pop()!
+    const length = heap.length
+    if (length > 1) {
+      let index = 1
+      for (let child = 2; child < length; child = 2 * index) {
+        if (child + 1 < length && isBefore(heap[child + 1]!, heap[child]!)) {
+          child += 1
+        }
+        if (!isBefore(heap[child]!, last)) {
+          break
+        }
+        heap[index] = heap[child]!
+        index = child
+      }
+      heap[index] = last
+    }
+    return first
+  }
+}
