@@ -153,6 +153,11 @@ export default tseslint.config(
     rules: restrictImports(nodeModules, barrels, platformNode, byName)
   },
   {
+    // Scripts are for tests as well, and played over the network in memory.
+    files: ["src/internal/script.ts"],
+    rules: restrictImports(nodeModules, barrels, platformNode, byName)
+  },
+  {
     files: byteMachine.map((name) => `src/internal/${name}.ts`),
     rules: restrictImports(effects, nodeModules, byName, beyondByteMachine)
   },

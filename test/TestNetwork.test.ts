@@ -37,6 +37,14 @@ describe("a pair", () => {
       assert.equal((yield* client.awaitClosed)._tag, "Peer")
     }).pipe(Effect.scoped))
 
+  it.effect("is closed by its scope in no time", () =>
+    Effect.gen(function*() {
+      const ends = yield* Effect.scoped(TestNetwork.pair())
+      for (const end of ends) {
+        assert.equal((yield* end.awaitClosed)._tag, "Local")
+      }
+    }))
+
   it.effect("resets the peer of an end that is aborted, after what it had received", () =>
     Effect.gen(function*() {
       const [client, server] = yield* TestNetwork.pair()

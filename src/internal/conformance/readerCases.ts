@@ -14,9 +14,10 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { IncompleteReadError, LimitOverrunError } from "../../NetworkError.js"
 import type * as StreamReader from "../../StreamReader.js"
+import { eventLoopTurn } from "../eventLoopTurn.js"
 import type { ConformanceError } from "./conformanceError.js"
 import { chunkings } from "./pattern.js"
-import { defectOf, outcomeOf, type Trial, turn } from "./trial.js"
+import { defectOf, outcomeOf, type Trial } from "./trial.js"
 
 type Reader = StreamReader.StreamReader<any>
 
@@ -662,7 +663,10 @@ const meanwhile: Mode = (t, fed, session, chunks, how, failure) =>
   Effect.gen(function*() {
     const feeding = yield* t.begin(
       "the feeding",
-      Effect.zipRight(turn, Effect.zipRight(feedAll(t, fed, chunks, how, turn), end(fed, session, failure)))
+      Effect.zipRight(
+        eventLoopTurn,
+        Effect.zipRight(feedAll(t, fed, chunks, how, eventLoopTurn), end(fed, session, failure))
+      )
     )
     yield* readSteps(t, fed, session, chunks, how, failure)
     yield* feeding.result
@@ -678,7 +682,7 @@ const interrupted: Mode = (t, fed, session, chunks, how, failure) =>
       const what = `${where(session, step, how)}: ${name}`
       for (;;) {
         const reading = yield* t.begin(what, read(fed.reader, memory))
-        yield* turn
+        yield* eventLoopTurn
         // With nothing left to feed, it has to end by itself.
         const exit = yield* (feeding.length === 0 || reading.isDone() ? reading.exit : reading.interrupt)
         if (Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)) {

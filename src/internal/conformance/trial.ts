@@ -21,6 +21,7 @@ import { hasProperty, isTagged } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import type * as Api from "../../Conformance.js"
+import { eventLoopTurn } from "../eventLoopTurn.js"
 import { ConformanceError } from "./conformanceError.js"
 import type { Pattern } from "./pattern.js"
 
@@ -31,17 +32,7 @@ export interface Settings {
   readonly patience: number
 }
 
-/** Lets the event loop turn, which runs everything that can run. */
-export const turn: Effect.Effect<void> = Effect.async<void>((resume) => {
-  const next = () => resume(Exit.void)
-  if (typeof setImmediate === "function") {
-    setImmediate(next)
-  } else {
-    setTimeout(next, 0)
-  }
-})
-
-const turns = (count: number): Effect.Effect<void> => Effect.repeatN(turn, count - 1)
+const turns = (count: number): Effect.Effect<void> => Effect.repeatN(eventLoopTurn, count - 1)
 
 const passTime = (duration: Duration.Duration): Effect.Effect<void> =>
   Effect.flatMap(
@@ -69,7 +60,7 @@ const watch = <A>(settings: Settings, patience: number, poll: () => A | null): E
       if (found !== null) {
         return found
       }
-      yield* i < 8 ? Effect.yieldNow() : turn
+      yield* i < 8 ? Effect.yieldNow() : eventLoopTurn
     }
     for (let waited = 0, step = 1; waited < patience; step = Math.min(step * 1.5, longestStep)) {
       yield* settings.advance(Duration.millis(step))
@@ -79,7 +70,7 @@ const watch = <A>(settings: Settings, patience: number, poll: () => A | null): E
         if (found !== null) {
           return found
         }
-        yield* turn
+        yield* eventLoopTurn
       }
     }
     return poll()

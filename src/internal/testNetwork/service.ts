@@ -2,7 +2,8 @@
  * The network in memory as services.
  */
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Scope from "effect/Scope"
 import * as Address from "../../Address.js"
 import type { Connection } from "../../Connection.js"
 import type * as Network from "../../Network.js"
@@ -230,6 +231,8 @@ export const link = (connection: Connection): Effect.Effect<LinkImpl> => {
     : Effect.succeed(link)
 }
 
+const parallelScope = Effect.flatMap(Effect.scope, (scope) => Scope.fork(scope, ExecutionStrategy.parallel))
+
 /** @internal */
 export const pair = (
   options: Api.PairOptions = {}
@@ -240,7 +243,8 @@ export const pair = (
     ...optionProblems(options)
   ])
   return problem !== undefined ? argument.illegal(problem) : Effect.uninterruptible(
-    Effect.flatMap(Effect.zip(Effect.clock, Effect.scope), ([clock, scope]) => {
+    // Both are closed at once: one after the other, each would wait a moment for its peer, which a test's clock never ends.
+    Effect.flatMap(Effect.zip(Effect.clock, parallelScope), ([clock, scope]) => {
       const world = makeWorld(options)
       const host = world.addHost(localhost.name, localhost.addresses)
       const address = () => Address.tcp("127.0.0.1", host.takePort(undefined)!)
