@@ -277,6 +277,21 @@ export class ConnectionImpl implements Api.Connection {
     return Effect.suspend(() => this.latest.isUpgrading ? this.latest.abortUpgrade : this.latest.close)
   }
 
+  /** The same for whoever has no fiber to wait in: calls back when it is done. */
+  releaseThen(done: () => void): void {
+    const latest = this.latest
+    if (latest.isUpgrading) {
+      latest.transport.abort()
+    } else {
+      latest.state.close()
+    }
+    if (latest.state.closed !== undefined) {
+      done()
+    } else {
+      latest.state.awaitClosed(done)
+    }
+  }
+
   get releaseNow(): Effect.Effect<void> {
     return Effect.suspend(() => this.latest.isUpgrading ? this.latest.abortUpgrade : this.latest.abort)
   }

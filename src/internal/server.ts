@@ -41,6 +41,10 @@ const interruptPatience = Duration.seconds(1)
 /** One connection and the fiber of its handler, from the accept to the end of both. */
 interface Client {
   readonly connection: ConnectionImpl
+  /** That of its handler. */
+  readonly scope: Scope.CloseableScope
+  /** What its handler runs with, but for the scope. */
+  readonly runtime: Runtime.Runtime<any>
   readonly since: number
   readonly telemetry: ConnectionTelemetry | undefined
   fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
@@ -140,24 +144,37 @@ class ServerImpl implements Api.Server {
         telemetry?.limits ?? this.limits,
         this.timers
       ),
+      scope: Effect.runSync(makeScope),
+      runtime,
       since: this.timers.now(),
       telemetry,
       fiber: undefined,
       dismissed: false
     }
     this.state.enter(client)
-    const scope = Effect.runSync(Scope.make())
     const scoped = Runtime.make({
-      context: Context.add(runtime.context, Scope.Scope, scope),
+      context: Context.add(runtime.context, Scope.Scope, client.scope),
       runtimeFlags: runtime.runtimeFlags,
       fiberRefs: runtime.fiberRefs
     })
-    // What is to be done at the end is run in a fiber of its own: waiting for it within the handler's would cost every idle
-    // connection two kilobytes of frames.
-    const fiber = client.fiber = Runtime.runFork(scoped, this.handle(client.connection))
-    fiber.addObserver((exit) => {
-      Runtime.runFork(runtime, this.finish(client, scope, exit)).addObserver(() => this.leave(client, exit))
-    })
+    client.fiber = Runtime.runFork(scoped, this.handle(client.connection))
+    client.fiber.addObserver((exit) => this.handled(client, exit))
+  }
+
+  /**
+   * The handler has returned. What is to be done now is done without a fiber where that can be: to wait within the
+   * handler's would cost every idle connection two kilobytes of frames, and one of its own a fifth of what a short
+   * connection costs altogether.
+   */
+  private handled(client: Client, exit: Exit.Exit<unknown, unknown>): void {
+    const { runtime, scope } = client
+    const release = () => client.connection.releaseThen(() => this.leave(client, exit))
+    if (Exit.isSuccess(exit) && isUnused(scope)) {
+      Effect.runSync(Scope.close(scope, exit))
+      release()
+    } else {
+      Runtime.runFork(runtime, this.finish(client, exit)).addObserver(release)
+    }
   }
 
   private leave(client: Client, exit: Exit.Exit<unknown, unknown>): void {
@@ -180,16 +197,9 @@ class ServerImpl implements Api.Server {
     }
   }
 
-  /** The handler's scope first, for its finalizers may still write; then the connection. */
-  private finish(
-    client: Client,
-    scope: Scope.CloseableScope,
-    exit: Exit.Exit<unknown, unknown>
-  ): Effect.Effect<void> {
-    const closed = Effect.zipRight(
-      Effect.catchAllCause(Scope.close(scope, exit), (cause) => this.report(client, cause)),
-      client.connection.release
-    )
+  /** Tells of a failure, and closes the handler's scope, whose finalizers may still write. */
+  private finish(client: Client, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+    const closed = Effect.catchAllCause(Scope.close(client.scope, exit), (cause) => this.report(client, cause))
     return Exit.isFailure(exit) ? Effect.zipRight(this.report(client, exit.cause), closed) : closed
   }
 
@@ -378,6 +388,19 @@ class ServerImpl implements Api.Server {
   pipe() {
     return pipeArguments(this, arguments)
   }
+}
+
+const makeScope = Scope.make()
+
+/**
+ * Whether nothing waits for the scope to close. Effect has no word for that, so it is looked up in what it keeps; should
+ * that ever look otherwise, the answer is no.
+ */
+const isUnused = (scope: Scope.Scope): boolean => {
+  const { state } = scope as {
+    readonly state?: { readonly _tag?: string; readonly finalizers?: ReadonlyMap<unknown, unknown> }
+  }
+  return state?._tag === "Open" && state.finalizers?.size === 0
 }
 
 const overload = (reason: OverloadError["reason"], limit: number, refused: number): OverloadError =>
