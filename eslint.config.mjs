@@ -15,6 +15,7 @@ const byteMachine = [
   "outputGate",
   "handover",
   "connectionState",
+  "connectionTimeouts",
   "serverState",
   "places",
   "pacing",

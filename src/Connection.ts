@@ -187,6 +187,64 @@ export interface Options extends StreamReader.Options {
    * so it may have passwords in it, which are then in the log.
    */
   readonly wireTap?: boolean | WireTap | undefined
+  /**
+   * How long nothing may come or go before the connection is closed (`"IdleTimeout"`). No limit by default.
+   *
+   * **Details**
+   *
+   * Time in which the peer is held up because the program does not read what has come does not count. Time in which the
+   * program works on an answer does.
+   *
+   * This and the other limits here end the connection: reads and writes fail with the reason, once what was received has
+   * been read, and `awaitClosed` gives it. The two that only a silent peer passes, `idleTimeout` and `readTimeout`, end
+   * it in order, the other two by a reset. A limit for a single operation is `Effect.timeout` around it, which loses no
+   * byte and leaves the connection as it is.
+   */
+  readonly idleTimeout?: Duration.DurationInput | undefined
+  /**
+   * How long a read may wait without anything coming before the connection is closed (`"ReadTimeout"`). No limit by
+   * default.
+   *
+   * **Details**
+   *
+   * A peer to which the program does not listen is not late. One that sends a byte now and then never is: that is what
+   * `minReadRate` is for.
+   */
+  readonly readTimeout?: Duration.DurationInput | undefined
+  /**
+   * How long the peer may take nothing of what is queued for it before the connection is reset (`"WriteTimeout"`). No
+   * limit by default.
+   *
+   * **Details**
+   *
+   * Whether anybody waits for it or not. What the system has taken counts as taken, and that may be some hundred
+   * kilobytes before the peer is seen to take nothing.
+   */
+  readonly writeTimeout?: Duration.DurationInput | undefined
+  /**
+   * How slowly the peer may send before the connection is reset (`"RateTooLow"`): a defence against clients that occupy a
+   * server by sending a byte now and then. No limit by default.
+   *
+   * **Details**
+   *
+   * For protocols of question and answer. It is measured from the first byte that comes after our last write until our
+   * next one, and only while a read waits: each `gracePeriod` of that has to bring `bytesPerSecond`. So neither a peer that
+   * has yet to say something is too slow (see `idleTimeout`), nor one that waits for its answer. Time in reads that are
+   * interrupted does not count.
+   */
+  readonly minReadRate?: MinReadRate | undefined
+}
+
+/**
+ * The rate at which a peer has to send, once it has begun to.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface MinReadRate {
+  readonly bytesPerSecond: number
+  /** How long it may be slower than that, and over how long the rate is taken: 5 seconds. */
+  readonly gracePeriod?: Duration.DurationInput | undefined
 }
 
 /**

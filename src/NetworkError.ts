@@ -105,6 +105,10 @@ const connectionProblems = {
   Closed: "the connection is closed on this side",
   Aborted: "the connection was aborted",
   Truncated: "the connection ended without a TLS close_notify, so data may be missing",
+  IdleTimeout: "nothing came or went for too long",
+  ReadTimeout: "nothing came for too long",
+  WriteTimeout: "the peer took nothing for too long",
+  RateTooLow: "the peer sent too slowly",
   Unknown: "the connection failed"
 }
 
@@ -121,18 +125,34 @@ const connectionProblems = {
  * | `Closed` | this side closed it, ended its writing, or gave it up to TLS |
  * | `Aborted` | this side aborted it |
  * | `Truncated` | TLS: the end came without close_notify |
+ * | `IdleTimeout`, `ReadTimeout`, `WriteTimeout`, `RateTooLow` | the connection's limit of that name was passed (`minReadRate`) |
  * | `Unknown` | anything else: see `code` and `cause` |
+ *
+ * `detail` says more where the reason alone would not help, such as the limit that was passed.
  *
  * @since 0.1.0
  * @category errors
  */
 export class ConnectionError
   extends Schema.TaggedError<ConnectionError>("effect-netstreams/ConnectionError")("ConnectionError", {
-    reason: Schema.Literal("Reset", "BrokenPipe", "TimedOut", "Closed", "Aborted", "Truncated", "Unknown"),
+    reason: Schema.Literal(
+      "Reset",
+      "BrokenPipe",
+      "TimedOut",
+      "Closed",
+      "Aborted",
+      "Truncated",
+      "IdleTimeout",
+      "ReadTimeout",
+      "WriteTimeout",
+      "RateTooLow",
+      "Unknown"
+    ),
     operation: Schema.Literal("read", "write", "close", "startTls"),
     remoteAddress,
     code,
-    cause
+    cause,
+    detail: Schema.optionalWith(Schema.Option(Schema.String), absent)
   })
 {
   override get message(): string {
@@ -140,7 +160,8 @@ export class ConnectionError
       onNone: () => "",
       onSome: (address) => ` ${this.operation === "read" ? "from" : "to"} ${Address.format(address)}`
     })
-    return `${this.operation}${peer}: ${connectionProblems[this.reason]}${withCode(this.code)}`
+    const problem = Option.getOrElse(this.detail, () => connectionProblems[this.reason])
+    return `${this.operation}${peer}: ${problem}${withCode(this.code)}`
   }
 }
 

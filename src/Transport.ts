@@ -33,7 +33,10 @@ import type * as Tls from "./Tls.js"
  * @category models
  */
 export interface TransportFailure {
-  readonly reason: Exclude<ConnectionError["reason"], "Closed" | "Aborted">
+  readonly reason: Exclude<
+    ConnectionError["reason"],
+    "Closed" | "Aborted" | "IdleTimeout" | "ReadTimeout" | "WriteTimeout" | "RateTooLow"
+  >
   /** The operating system's name for it, such as `ECONNRESET`. */
   readonly code: string | undefined
   readonly cause: unknown
@@ -71,6 +74,11 @@ export interface Transport {
   readonly closeTimeout?: number | undefined
   /** Bytes that were written and that the network has not taken yet. */
   readonly bufferedBytes: number
+  /**
+   * Any number that changes when the network has taken a part of what `bufferedBytes` still counts as a whole. Where
+   * there is none, `onDrain` alone tells whether the peer takes anything.
+   */
+  readonly writeProgress?: number | undefined
   /** Begins to deliver. Called once, before anything else but `destroy` and `abort`. */
   readonly start: (receiver: TransportReceiver) => void
   /**
@@ -235,35 +243,6 @@ export interface Listener {
   readonly close: Effect.Effect<void>
   /** Changes what new connections are presented with, where the listener has TLS. */
   readonly setTls?: ((options: Tls.ServerOptions) => Effect.Effect<void, TlsError>) | undefined
-}
-
-/**
- * TLS over transports of any kind, for a backend that has none of its own.
- *
- * @since 0.1.0
- * @category models
- */
-export interface TlsProvider {
-  /**
-   * The handshake of a client. `host` is the name to expect where the options have none. The transport has not been
-   * started, and is the provider's from here on.
-   *
-   * **Interruption** and failure leave nothing behind.
-   */
-  readonly connect: (
-    lower: Transport,
-    options: Tls.ClientOptions,
-    host: string | undefined
-  ) => Effect.Effect<Transport, TlsError>
-  /** The handshake of a connection that goes over to TLS, in either role. */
-  readonly upgrade: (lower: Transport, options: Tls.Upgrade) => Effect.Effect<Transport, TlsError>
-  /** Puts TLS between a listener and its acceptor. `address` is for errors. */
-  readonly listen: (
-    options: Tls.ServerOptions | undefined,
-    address: Address.Address,
-    acceptor: Acceptor,
-    listen: (acceptor: Acceptor) => Effect.Effect<Listener, ListenError>
-  ) => Effect.Effect<Listener, ListenError>
 }
 
 /**

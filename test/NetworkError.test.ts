@@ -11,7 +11,19 @@ import * as Schema from "effect/Schema"
 const peer = Address.tcp("192.0.2.1", 443)
 const errno = Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" })
 
-const connectionReasons = ["Reset", "BrokenPipe", "TimedOut", "Closed", "Aborted", "Truncated", "Unknown"] as const
+const connectionReasons = [
+  "Reset",
+  "BrokenPipe",
+  "TimedOut",
+  "Closed",
+  "Aborted",
+  "Truncated",
+  "IdleTimeout",
+  "ReadTimeout",
+  "WriteTimeout",
+  "RateTooLow",
+  "Unknown"
+] as const
 const operations = ["read", "write", "close", "startTls"] as const
 const addressReasons = [
   "Refused",
@@ -152,6 +164,16 @@ describe("NetworkError", () => {
     it("IncompleteReadError", () => survives(NetworkError.IncompleteReadError, incomplete.full, incomplete.bare))
     it("LimitOverrunError", () => survives(NetworkError.LimitOverrunError, overrun.full, overrun.bare))
     it("ConnectionError", () => survives(NetworkError.ConnectionError, connection.full, connection.bare))
+    it("ConnectionError with a detail", () =>
+      survives(
+        NetworkError.ConnectionError,
+        new NetworkError.ConnectionError({
+          ...connection.bare,
+          reason: "ReadTimeout",
+          detail: Option.some("nothing came for 1s")
+        }),
+        connection.bare
+      ))
     it("ConnectError", () => survives(NetworkError.ConnectError, connect.full, connect.bare))
     it("ListenError", () => survives(NetworkError.ListenError, listen.full, listen.bare))
     it("TlsError", () => survives(NetworkError.TlsError, tls.full, tls.bare))

@@ -178,7 +178,11 @@ describe("an operation on a connection that ends", () => {
         }
       }
       made.state.output.enqueue(write)
-      made.state.input.consumer = { wanted: () => 0, onArrival: () => seen.push(reason(made.state.input.failure)) }
+      made.state.input.consumer = {
+        wanted: () => 0,
+        waits: () => false,
+        onArrival: () => seen.push(reason(made.state.input.failure))
+      }
       events[end](made)
       const why = end === "reset" ? "Reset" : end === "abort" ? "Aborted" : "Closed"
       assert.deepStrictEqual(seen, end === "writeEof" ? [why] : [why, why], end)

@@ -234,6 +234,7 @@ describe("InputBuffer against the reference", () => {
     let arrivals = 0
     buffer.consumer = {
       wanted: () => wanted,
+      waits: () => false,
       onArrival: () => {
         arrivals++
       }
@@ -894,7 +895,7 @@ describe("InputBuffer and its source", () => {
   it("never pauses below what a read waits for", () => {
     const source = sourceOf()
     const buffer = bufferOf(10, source)
-    buffer.consumer = { wanted: () => 100, onArrival: () => {} }
+    buffer.consumer = { wanted: () => 100, waits: () => false, onArrival: () => {} }
     for (let i = 0; i < 99; i++) {
       buffer.push(bytes(1))
     }
@@ -907,7 +908,7 @@ describe("InputBuffer and its source", () => {
     const source = sourceOf()
     const buffer = bufferOf(10, source)
     let wanted = Infinity
-    buffer.consumer = { wanted: () => wanted, onArrival: () => {} }
+    buffer.consumer = { wanted: () => wanted, waits: () => false, onArrival: () => {} }
     buffer.push(bytes(50))
     assert.deepStrictEqual(source.calls, [])
     wanted = 0
@@ -920,7 +921,11 @@ describe("InputBuffer and its source", () => {
       const source = sourceOf()
       const buffer = bufferOf(1, source)
       const seen: Array<unknown> = []
-      buffer.consumer = { wanted: () => 0, onArrival: () => seen.push([leftIn(buffer), buffer.end, buffer.paused]) }
+      buffer.consumer = {
+        wanted: () => 0,
+        waits: () => false,
+        onArrival: () => seen.push([leftIn(buffer), buffer.end, buffer.paused])
+      }
       buffer.push(latin1("a"))
       buffer.unread(latin1("b"))
       buffer.push(latin1("c"))
@@ -946,7 +951,7 @@ describe("InputBuffer and its source", () => {
       const buffer = bufferOf(limit, source)
       let most = 0
       let wanted = 0
-      buffer.consumer = { wanted: () => wanted, onArrival: () => {} }
+      buffer.consumer = { wanted: () => wanted, waits: () => false, onArrival: () => {} }
       // What reads wanted is still there when they are given up, and little by little goes.
       let allowed = 0
       const push = (what: string) => {

@@ -55,6 +55,12 @@ export const duration = (name: string, value: Duration.DurationInput | undefined
     ? undefined
     : `${name} must be a duration, 0 or longer, got ${show(value)}`
 
+/** A time limit: `Duration.infinity` is none, and zero would leave no time at all. */
+export const timeLimit = (name: string, value: Duration.DurationInput | undefined): Problem =>
+  value === undefined || (duration(name, value) === undefined && Duration.toMillis(value) > 0)
+    ? undefined
+    : `${name} must be a duration longer than 0, got ${show(value)}`
+
 const isNegative = (value: Duration.DurationInput): boolean =>
   typeof value === "number" || typeof value === "bigint"
     ? !(value >= 0)

@@ -14,7 +14,8 @@ const longest = 2 ** 31 - 1
 
 /** A fiber that sleeps costs twenty times as much as the timer it sleeps on, and every close sets one. */
 const platformTimers: Timers = {
-  now: () => liveClock.unsafeCurrentTimeMillis(),
+  // Time that only passes: the time of day may be set while a connection is open.
+  now: () => performance.now(),
   after: (millis, task) => {
     const timer = setTimeout(task, Math.min(millis, longest))
     return () => clearTimeout(timer)

@@ -19,6 +19,7 @@ import { emptyBytes } from "./bytes.js"
 import { clockTimers } from "./clockTimers.js"
 import { connectionError } from "./connectionError.js"
 import { type Closed, type ConnectionLimits, ConnectionState, type Ending, type Timers } from "./connectionState.js"
+import type { TimeoutLimits } from "./connectionTimeouts.js"
 import type { Handover } from "./handover.js"
 import { defaultLimit, StreamReaderImpl } from "./streamReader.js"
 import { StreamWriterImpl } from "./streamWriter.js"
@@ -46,7 +47,14 @@ export const optionProblems = (options: Api.Options): ReadonlyArray<argument.Pro
   options.lowWaterMark !== undefined && options.highWaterMark !== undefined &&
     options.lowWaterMark > options.highWaterMark
     ? `lowWaterMark must not be above highWaterMark (${options.highWaterMark}), got ${options.lowWaterMark}`
-    : undefined
+    : undefined,
+  argument.timeLimit("idleTimeout", options.idleTimeout),
+  argument.timeLimit("readTimeout", options.readTimeout),
+  argument.timeLimit("writeTimeout", options.writeTimeout),
+  ...(options.minReadRate === undefined ? [] : [
+    argument.positive("minReadRate: bytesPerSecond", options.minReadRate.bytesPerSecond ?? NaN),
+    argument.timeLimit("minReadRate: gracePeriod", options.minReadRate.gracePeriod)
+  ])
 ]
 
 /** The options with their defaults, worked out once for a server and all of its connections. */
@@ -57,8 +65,27 @@ export const connectionLimits = (options: Api.Options): ConnectionLimits => {
     limit: options.limit ?? defaultLimit,
     highWaterMark,
     lowWaterMark: options.lowWaterMark ?? highWaterMark >> 2,
-    closeTimeout: Duration.toMillis(options.closeTimeout ?? defaultCloseTimeout)
+    closeTimeout: Duration.toMillis(options.closeTimeout ?? defaultCloseTimeout),
+    timeouts: timeoutLimits(options)
   }
+}
+
+const defaultRatePeriod = Duration.seconds(5)
+
+const timeoutLimits = (options: Api.Options): TimeoutLimits | undefined => {
+  const { idleTimeout, minReadRate, readTimeout, writeTimeout } = options
+  return idleTimeout === undefined && readTimeout === undefined && writeTimeout === undefined &&
+      minReadRate === undefined
+    ? undefined
+    : {
+      idle: Duration.toMillis(idleTimeout ?? Duration.infinity),
+      read: Duration.toMillis(readTimeout ?? Duration.infinity),
+      write: Duration.toMillis(writeTimeout ?? Duration.infinity),
+      rate: minReadRate === undefined ? undefined : {
+        bytesPerSecond: minReadRate.bytesPerSecond,
+        period: Duration.toMillis(minReadRate.gracePeriod ?? defaultRatePeriod)
+      }
+    }
 }
 
 const defaultHandshakeTimeout = Duration.seconds(60)
@@ -129,6 +156,9 @@ class Inherited implements Transport {
 
   get bufferedBytes(): number {
     return this.transport.bufferedBytes
+  }
+  get writeProgress(): number | undefined {
+    return this.transport.writeProgress
   }
   start(receiver: TransportReceiver): void {
     this.handover.onData(this.residue)

@@ -14,5 +14,6 @@ export const connectionError = (
     operation,
     remoteAddress: Option.fromNullable(remoteAddress),
     code: Option.fromNullable(ending.code),
+    detail: Option.fromNullable(ending.detail),
     ...(ending.cause === undefined ? {} : { cause: ending.cause })
   }, { disableValidation: true })

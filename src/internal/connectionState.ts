@@ -4,6 +4,7 @@
  * ```
  * open ──close──▶ closing ──both ends done, or the peer silent, or late──▶ closed(reason)
  *   ├──────────────abort, a failure, both directions ended─────────────────▶
+ *   ├──expire, a limit in time was passed: in order, as close, or at once ──▶ (failed, whatever follows)
  *   └──spend──▶ spent, while another takes the transport over ──surrender──▶
  * ```
  *
@@ -15,23 +16,27 @@
  * that has nothing more to say and does not care to close is left after `lingerTime` of silence, which endangers nothing:
  * all that we sent is on its way. Past the close timeout, the rest is an abort.
  */
+import type { ConnectionError } from "../NetworkError.js"
 import type { TransportFailure, TransportReceiver } from "../Transport.js"
 import type { Bytes } from "./bytes.js"
+import { ConnectionTimeouts, type Timed, type TimeoutLimits } from "./connectionTimeouts.js"
 import { Handover } from "./handover.js"
 import { InputBuffer, type Source } from "./inputBuffer.js"
 import { type Output, OutputGate } from "./outputGate.js"
 
 /** Why an operation can't be done any more; the part of a `ConnectionError` that all operations share. */
 export interface Ending {
-  readonly reason: TransportFailure["reason"] | "Closed" | "Aborted"
+  readonly reason: ConnectionError["reason"]
   readonly code: string | undefined
   readonly cause: unknown
+  /** What there is to say beyond the reason. */
+  readonly detail?: string | undefined
 }
 
 /** How a connection ended. */
 export type Closed =
   | { readonly by: "Local" | "Peer" | "Aborted" }
-  | { readonly by: "Failed"; readonly failure: Omit<TransportFailure, "reason"> & Pick<Ending, "reason"> }
+  | { readonly by: "Failed"; readonly failure: Ending & Pick<TransportFailure, "tls"> }
 
 /** The part of a transport that the state drives. */
 export interface Wire extends Source, Output {
@@ -39,6 +44,7 @@ export interface Wire extends Source, Output {
   readonly destroy: () => void
   readonly abort: () => void
   readonly closeTimeout?: number | undefined
+  readonly writeProgress?: number | undefined
 }
 
 /** Time, wherever it comes from. */
@@ -64,12 +70,14 @@ export interface ConnectionLimits {
   /** In milliseconds. */
   readonly closeTimeout: number
   readonly meter?: Meter | undefined
+  /** Absent where there are none. */
+  readonly timeouts?: TimeoutLimits | undefined
 }
 
 const closedHere: Ending = { reason: "Closed", code: undefined, cause: undefined }
 const abortedHere: Ending = { reason: "Aborted", code: undefined, cause: undefined }
 
-export class ConnectionState implements TransportReceiver {
+export class ConnectionState implements TransportReceiver, Timed {
   readonly input: InputBuffer<Ending>
   readonly output: OutputGate
   /** How it ended, once it has. */
@@ -87,6 +95,9 @@ export class ConnectionState implements TransportReceiver {
   /** Once it is spent: who is told instead. */
   private handover: Handover | undefined = undefined
   private lastActivity = 0
+  private readonly timeouts: ConnectionTimeouts | undefined
+  /** The limit that was passed. */
+  private expired: Ending | undefined = undefined
 
   constructor(
     private readonly wire: Wire,
@@ -94,7 +105,19 @@ export class ConnectionState implements TransportReceiver {
     private readonly timers: Timers
   ) {
     this.input = new InputBuffer<Ending>(limits.limit, wire)
-    this.output = new OutputGate(wire, limits.highWaterMark, limits.lowWaterMark, limits.meter)
+    if (limits.timeouts === undefined) {
+      this.timeouts = undefined
+      this.output = new OutputGate(wire, limits.highWaterMark, limits.lowWaterMark, limits.meter)
+    } else {
+      const timeouts = this.timeouts = new ConnectionTimeouts(limits.timeouts, timers, this)
+      this.output = new OutputGate(
+        new TimedOutput(wire, timeouts),
+        limits.highWaterMark,
+        limits.lowWaterMark,
+        limits.meter
+      )
+      this.input.onWait = () => timeouts.readBegins()
+    }
   }
 
   get isClosing(): boolean {
@@ -106,12 +129,17 @@ export class ConnectionState implements TransportReceiver {
     if (this.closed !== undefined) {
       return endingOf(this.closed)
     }
-    return this.phase === "aborting" ? abortedHere : this.phase !== "open" || this.writeEnded ? closedHere : undefined
+    return this.expired ??
+      (this.phase === "aborting" ? abortedHere : this.phase !== "open" || this.writeEnded ? closedHere : undefined)
   }
 
   /** Why what was handed over will not be sent any more, or `undefined`. */
   get flushEnding(): Ending | undefined {
-    return this.closed !== undefined ? endingOf(this.closed) : this.phase === "aborting" ? abortedHere : undefined
+    return this.closed !== undefined
+      ? endingOf(this.closed)
+      : this.phase === "aborting"
+      ? this.expired ?? abortedHere
+      : undefined
   }
 
   // ---------------------------------------------------------------------------
@@ -131,8 +159,9 @@ export class ConnectionState implements TransportReceiver {
       return
     }
     this.phase = "closing"
+    this.timeouts?.stop()
     this.closingBy = this.input.end === "eof" ? "Peer" : "Local"
-    this.input.pushFailure(closedHere)
+    this.input.pushFailure(this.expired ?? closedHere)
     this.output.close()
     if (!this.writeEnded) {
       this.writeEnded = true
@@ -149,14 +178,23 @@ export class ConnectionState implements TransportReceiver {
       return
     }
     this.phase = "aborting"
-    this.input.pushFailure(abortedHere)
+    this.timeouts?.stop()
+    this.input.pushFailure(this.expired ?? abortedHere)
     this.output.end()
     this.wire.abort()
+  }
+
+  expire(ending: Ending, how: "close" | "abort"): void {
+    if (!this.isClosing) {
+      this.expired = ending
+      this[how]()
+    }
   }
 
   /** Gives the transport up to another connection: nothing can be read or written here any more. */
   spend(): Handover {
     this.phase = "spent"
+    this.timeouts?.stop()
     const handover = this.handover = new Handover(this.input.takeRest(), this.input.end === "eof")
     this.input.pushFailure(closedHere)
     this.output.close()
@@ -198,12 +236,33 @@ export class ConnectionState implements TransportReceiver {
   }
 
   // ---------------------------------------------------------------------------
+  // what the limits in time look at
+  // ---------------------------------------------------------------------------
+
+  get readWaits(): boolean {
+    return this.input.end === "open" && this.input.consumer.waits()
+  }
+
+  get paused(): boolean {
+    return this.input.paused
+  }
+
+  get queuedBytes(): number {
+    return this.wire.bufferedBytes
+  }
+
+  get writeProgress(): number | undefined {
+    return this.wire.writeProgress
+  }
+
+  // ---------------------------------------------------------------------------
   // what the transport reports
   // ---------------------------------------------------------------------------
 
   onData(chunk: Bytes): void {
     if (this.phase === "open") {
       this.limits.meter?.received(chunk.length)
+      this.timeouts?.received(chunk.length)
       this.input.push(chunk)
     } else if (this.handover !== undefined) {
       this.handover.onData(chunk)
@@ -221,6 +280,7 @@ export class ConnectionState implements TransportReceiver {
     if (this.phase === "closing" && this.output.bufferedBytes === 0) {
       this.lastActivity = this.timers.now()
     }
+    this.timeouts?.drained()
     this.output.drained()
     this.handover?.onDrain()
   }
@@ -234,6 +294,7 @@ export class ConnectionState implements TransportReceiver {
 
   private finish(closed: Closed): void {
     this.cancelTimer?.()
+    this.timeouts?.stop()
     this.closed = closed
     this.input.pushFailure(endingOf(closed))
     this.output.end()
@@ -243,6 +304,9 @@ export class ConnectionState implements TransportReceiver {
   }
 
   private howClosed(failure: TransportFailure | undefined): Closed {
+    if (this.expired !== undefined) {
+      return { by: "Failed", failure: this.expired }
+    }
     if (this.phase === "aborting") {
       return { by: "Aborted" }
     }
@@ -254,6 +318,20 @@ export class ConnectionState implements TransportReceiver {
       return { by: "Failed", failure }
     }
     return { by: this.input.end === "eof" ? "Peer" : "Local" }
+  }
+}
+
+/** Tells of each write. */
+class TimedOutput implements Output {
+  constructor(private readonly output: Output, private readonly timeouts: ConnectionTimeouts) {}
+
+  get bufferedBytes(): number {
+    return this.output.bufferedBytes
+  }
+
+  write(chunks: ReadonlyArray<Bytes>): void {
+    this.output.write(chunks)
+    this.timeouts.wrote()
   }
 }
 

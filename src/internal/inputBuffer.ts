@@ -56,6 +56,8 @@ export interface Source {
 export interface Consumer {
   /** How many bytes a waiting read needs in the buffer before it can go on: they may go beyond twice the limit. */
   readonly wanted: () => number
+  /** Whether a read waits. */
+  readonly waits: () => boolean
   /** More bytes are there, or the end is. */
   readonly onArrival: () => void
 }
@@ -73,6 +75,8 @@ export class InputBuffer<F> {
 
   /** Whoever reads, or nobody yet. */
   consumer: Consumer = nobody
+  /** Told when a read begins to wait. */
+  onWait: (() => void) | undefined = undefined
 
   // How far the last search got: no match for `searched` ends before the position `searchedTo`.
   private searched: Separator | undefined = undefined
@@ -287,4 +291,4 @@ export class InputBuffer<F> {
   }
 }
 
-const nobody: Consumer = { wanted: () => 0, onArrival: () => {} }
+const nobody: Consumer = { wanted: () => 0, waits: () => false, onArrival: () => {} }

@@ -64,6 +64,10 @@ export class WaitingPlace implements Consumer {
     return this.holder === undefined || isInterrupted(this.holder.fiber) ? 0 : this.holder.operation.wanted
   }
 
+  waits(): boolean {
+    return this.holder !== undefined && !isInterrupted(this.holder.fiber)
+  }
+
   onArrival(): void {
     const holder = this.holder
     if (
@@ -123,6 +127,7 @@ export class WaitingPlace implements Consumer {
     this.holder = waiter
     this.served = 0
     this.input.resume()
+    this.input.onWait?.()
     return this.parked ??= Effect.async<any, any>((resume) => {
       this.holder!.parked(resume)
     })

@@ -379,6 +379,10 @@ export class SocketTransport extends StreamTransport<Net.Socket> {
     }
   }
 
+  get writeProgress(): number | undefined {
+    return queueSizeOf(this.stream)
+  }
+
   override abort(): void {
     const socket = this.stream
     if (socket.destroyed || socket.connecting || !this.isTcp) {
@@ -394,6 +398,14 @@ export class SocketTransport extends StreamTransport<Net.Socket> {
     }
   }
 }
+
+/**
+ * Bytes that a socket has left of what it was given. Of a long write Node itself knows only when it is done.
+ *
+ * @internal
+ */
+export const queueSizeOf = (socket: Net.Socket): number | undefined =>
+  (socket as { readonly _handle?: { readonly writeQueueSize?: number | undefined } | null })._handle?.writeQueueSize
 
 const nothing = new Uint8Array(0)
 

@@ -136,6 +136,10 @@ class LayeredTlsTransport extends TlsTransport {
       : plain + this.ciphertext.writableLength + this.lower.bufferedBytes
   }
 
+  get writeProgress(): number | undefined {
+    return this.bufferedBytes + (this.lower.writeProgress ?? 0)
+  }
+
   override destroy(): void {
     super.destroy()
     this.lower.destroy()

@@ -13,7 +13,7 @@ import type { TLSSocket } from "node:tls"
 import { getSystemErrorName } from "node:util"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
-import { SocketTransport } from "../transport.js"
+import { queueSizeOf, SocketTransport } from "../transport.js"
 import { type Carrier, TlsTransport } from "./transport.js"
 
 interface Handle {
@@ -95,6 +95,11 @@ class SocketTlsTransport extends TlsTransport {
       socket.write(nothing)
     }
     return true
+  }
+
+  /** What OpenSSL has encrypted and the socket not taken, and what the system has not. */
+  get writeProgress(): number | undefined {
+    return (queueSizeOf(this.stream) ?? 0) + (this.lower.writeProgress ?? 0)
   }
 
   override destroy(): void {
