@@ -18,6 +18,7 @@ import type * as Scope from "effect/Scope"
 import type * as Connection from "./Connection.js"
 import type { LinkConditions } from "./Faults.js"
 import * as internal from "./internal/script.js"
+import { ScriptError } from "./internal/scriptError.js"
 import type * as Network from "./Network.js"
 import type { ListenError } from "./NetworkError.js"
 import type * as Server from "./Server.js"
@@ -44,19 +45,21 @@ export interface Script extends Pipeable {
   readonly [TypeId]: TypeId
 }
 
-/**
- * A script was not met.
- *
- * **Details**
- *
- * `step` is the step that was not met, from 1; `found` says what came instead, with the bytes that differ one above the
- * other; `transcript` is what both sides have done; `remaining` are the steps that were left, this one first. The message
- * has all of them.
- *
- * @since 0.1.0
- * @category errors
- */
-export type ScriptError = internal.ScriptError
+export {
+  /**
+   * A script was not met.
+   *
+   * **Details**
+   *
+   * `step` is the step that was not met, from 1; `found` says what came instead, with the bytes that differ one above the
+   * other; `transcript` is what both sides have done; `remaining` are the steps that were left, this one first. The
+   * message has all of them.
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  ScriptError
+}
 
 /**
  * @since 0.1.0

@@ -15,13 +15,15 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
+import { once } from "node:events"
 import * as Fs from "node:fs"
+import * as Net from "node:net"
 import { type Duplex, duplexPair } from "node:stream"
 import { describeTls } from "./support/certificates.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { memoryPair } from "./support/memoryTransport.js"
 import { temporaryDirectory } from "./support/nodePeers.js"
-import { type Ends, identity, tcp, tlsKinds, trust } from "./support/tlsPeers.js"
+import { type Ends, tcp, tlsKinds } from "./support/tlsPeers.js"
 
 leavesNoHandles()
 
@@ -71,20 +73,27 @@ for (const { name, open } of tlsKinds) {
   })
 }
 
-const upgraded = (options: Connection.Options) =>
+/** Both ends taken over from sockets that others have made. */
+const adopted = (options: Connection.Options) =>
   Effect.gen(function*() {
-    const { client, server } = yield* tcp.open(options)
-    yield* client.writer.write("STARTTLS\n")
-    yield* server.reader.readLine
-    const { ca } = trust()
-    return yield* Effect.all([
-      client.startTls({ role: "client", serverName: "localhost", ca }),
-      server.startTls({ role: "server", ...identity() })
-    ], { concurrency: 2 })
+    const server = yield* Effect.acquireRelease(
+      Effect.promise(async () => {
+        const server = Net.createServer({ pauseOnConnect: true }).listen(0, "127.0.0.1")
+        await once(server, "listening")
+        return server
+      }),
+      (server) => Effect.promise(() => new Promise((resolve) => server.close(resolve)))
+    )
+    const [left, right] = yield* Effect.promise(async () => {
+      const left = Net.connect((server.address() as Net.AddressInfo).port, "127.0.0.1")
+      const [[right]] = await Promise.all([once(server, "connection"), once(left, "connect")])
+      return [left, right as Net.Socket] as const
+    })
+    return yield* Effect.all([NodeNetwork.fromSocket(left, options), NodeNetwork.fromSocket(right, options)])
   })
 
-describeTls("STARTTLS", () => {
-  over.live(Conformance.connection(upgraded))
+describe("fromSocket", () => {
+  over.live(Conformance.connection(adopted))
 })
 
 /** Two streams of which one learns when the other is destroyed, as those of a real channel do. */

@@ -12,7 +12,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -32,29 +31,12 @@ import type * as Api from "../Script.js"
 import type * as Server from "../Server.js"
 import * as argument from "./argument.js"
 import { eventLoopTurn } from "./eventLoopTurn.js"
+import { ScriptError } from "./scriptError.js"
 import { difference, differsAt, Proceedings, quoted } from "./scriptReport.js"
 import { pair } from "./testNetwork/service.js"
 
 /** @internal */
 export const TypeId: Api.TypeId = Symbol.for("effect-netstreams/Script") as Api.TypeId
-
-/** @internal */
-export class ScriptError extends Data.TaggedError("ScriptError")<{
-  readonly step: number
-  readonly found: string
-  readonly transcript: string
-  readonly remaining: ReadonlyArray<string>
-}> {
-  override get message(): string {
-    return [
-      `the script was not met: ${this.found}`,
-      `what has happened:\n${this.transcript}`,
-      ...(this.remaining.length === 0 ? [] : [
-        `what is left of the script:\n${this.remaining.map((step, i) => `  ${this.step + i}. ${step}`).join("\n")}`
-      ])
-    ].join("\n")
-  }
-}
 
 // -----------------------------------------------------------------------------
 // steps
