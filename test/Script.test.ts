@@ -188,6 +188,33 @@ what is left of the script:
       )
     }))
 
+  it.effect("tells what has happened in its order, each at its time", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.fork(failure(
+        Script.make(
+          Script.send("one"),
+          Script.send(" two"),
+          Script.wait("1500 millis"),
+          Script.send(" three"),
+          Script.expect("ok"),
+          Script.eof,
+          Script.expect("more")
+        ),
+        ({ reader, writer }) => Effect.zipRight(reader.readExactly(13), writer.write("ok"))
+      ))
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(
+        (yield* Fiber.join(fiber)).transcript,
+        [
+          "     0 ms  script   \"one two\"",
+          "  1500 ms  script   \" three\"",
+          "  1500 ms  program  \"ok\"",
+          "  1500 ms  script   ends its side",
+          "  1500 ms  program  ends its side"
+        ].join("\n")
+      )
+    }))
+
   it.effect("fails at the first wrong byte, and does not wait for the others", () =>
     Effect.gen(function*() {
       const error = yield* failure(Script.expect("a long line\n"), ({ reader, writer }) =>
