@@ -8,9 +8,11 @@
  */
 import type * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Metric from "effect/Metric"
 import type * as Option from "effect/Option"
@@ -283,3 +285,56 @@ export const layer = <E, R>(
   handler: Handler<E, R>
 ): Layer.Layer<Server, ListenError, Network.Network | Exclude<R, Scope.Scope>> =>
   Layer.scoped(Server, Network.startServer(options, handler))
+
+/**
+ * The same on a Unix socket.
+ *
+ * @since 0.1.0
+ * @category layers
+ * @example
+ * ```ts
+ * import { Server } from "effect-netstreams"
+ * import { Stream } from "effect"
+ *
+ * const Echo = Server.layerUnix("/run/echo/echo.sock", { mode: 0o660 }, ({ reader, writer }) =>
+ *   reader.bytes.pipe(Stream.run(writer.sink)))
+ * ```
+ */
+export const layerUnix = <E, R>(
+  path: string,
+  options: Network.UnixListenOptions,
+  handler: Handler<E, R>
+): Layer.Layer<Server, ListenError, Network.Network | Exclude<R, Scope.Scope>> =>
+  Layer.scoped(Server, Network.startUnixServer(path, options, handler))
+
+/**
+ * A server whose options come from the program's configuration.
+ *
+ * **Errors**: `ConfigError` where something is missing or no value of its kind.
+ *
+ * @since 0.1.0
+ * @category layers
+ * @example
+ * ```ts
+ * import { Server } from "effect-netstreams"
+ * import { Config, Stream } from "effect"
+ *
+ * const Echo = Server.layerConfig(
+ *   Config.all({
+ *     host: Config.string("HOST"),
+ *     port: Config.integer("PORT"),
+ *     maxConnections: Config.withDefault(Config.integer("MAX_CONNECTIONS"), 1000),
+ *     tls: Config.all({
+ *       certificate: Config.string("TLS_CERTIFICATE"),
+ *       key: Config.redacted("TLS_KEY")
+ *     })
+ *   }),
+ *   ({ reader, writer }) => reader.bytes.pipe(Stream.run(writer.sink))
+ * )
+ * ```
+ */
+export const layerConfig = <E, R>(
+  options: Config.Config<Network.ListenOptions>,
+  handler: Handler<E, R>
+): Layer.Layer<Server, ListenError | ConfigError.ConfigError, Network.Network | Exclude<R, Scope.Scope>> =>
+  Layer.scoped(Server, Effect.flatMap(options, (options) => Network.startServer(options, handler)))

@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -11,6 +13,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
+import * as Fs from "node:fs"
 import { expectTypeOf } from "vitest"
 import * as Address from "../src/Address.js"
 import type * as Connection from "../src/Connection.js"
@@ -22,6 +25,7 @@ import { Random, toLatin1 } from "./support/chunkings.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { client, counts, echo, isDone, serve, start } from "./support/memoryServer.js"
 import { MemoryListener, type MemoryOptions, settle } from "./support/memoryTransport.js"
+import { temporaryDirectory } from "./support/nodePeers.js"
 import { portOf, rawConnect, turns, until } from "./support/rawPeer.js"
 
 leavesNoHandles()
@@ -862,6 +866,59 @@ describe("Server.layer", () => {
         Effect.provide(NodeNetwork.layer)
       )
     }))
+
+  it.scopedLive("on a Unix socket", () =>
+    Effect.gen(function*() {
+      const directory = yield* Effect.acquireRelease(
+        Effect.sync(temporaryDirectory),
+        (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true }))
+      )
+      const path = `${directory}/s`
+      yield* Effect.gen(function*() {
+        const server = yield* Server.Server
+        assert.deepStrictEqual(server.addresses, [Address.unix(path)])
+        const { reader, writer } = yield* Network.openUnixConnection(path)
+        yield* writer.write("hello\n")
+        assert.strictEqual(toLatin1(yield* reader.readLine), "hello\n")
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(Server.layerUnix(path, { gracePeriod: 0 }, echo).pipe(Layer.provideMerge(NodeNetwork.layer)))
+      )
+      assert.isFalse(Fs.existsSync(path))
+    }))
+
+  describe("from configuration", () => {
+    const options = Config.all({
+      host: Config.string("HOST"),
+      port: Config.integer("PORT"),
+      maxConnections: Config.integer("MAX"),
+      onLimit: Config.literal("pause", "reject")("ON_LIMIT"),
+      gracePeriod: Config.duration("GRACE")
+    })
+    const configured = (values: Record<string, string>) =>
+      Effect.flatMap(Server.Server, (server) => Effect.succeed(server.addresses)).pipe(
+        Effect.provide(Server.layerConfig(options, echo).pipe(Layer.provide(NodeNetwork.layer))),
+        Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(values))))
+      )
+    const values = { HOST: "127.0.0.1", PORT: "0", MAX: "7", ON_LIMIT: "reject", GRACE: "0 seconds" }
+
+    it.live("takes its options from there", () =>
+      Effect.gen(function*() {
+        const [address] = yield* configured(values)
+        assert(address._tag === "TcpAddress")
+        assert.strictEqual(address.host, "127.0.0.1")
+        assert.isAbove(address.port, 0)
+      }))
+
+    it.live("says what is missing, and what can't be right", () =>
+      Effect.gen(function*() {
+        const missing = yield* Effect.flip(configured({ ...values, PORT: "none" }))
+        assert.include(String(missing), "PORT")
+        const exit = yield* Effect.exit(configured({ ...values, MAX: "0" }))
+        assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+        assert.include(String(Cause.squash(exit.cause)), "maxConnections must be")
+      }))
+  })
 
   it("asks for what its handler needs, but for the scope", () => {
     class Database extends Context.Tag("Database")<Database, { readonly n: number }>() {}
