@@ -101,19 +101,25 @@ export class ConnectionTimeouts {
     const now = this.timers.now()
     this.lastReceived = now
     if (this.limits.rate !== undefined) {
-      this.count(now)
       this.receivedBytes += size
-      if (!this.measuring) {
+      if (this.measuring) {
+        this.count(now)
+      } else {
         this.measuring = true
-        this.schedule(now)
+        this.countedTo = now
+        this.watchRate(now)
       }
     }
   }
 
   readBegins(): void {
     if (!this.stopped) {
-      this.readSince = this.timers.now()
-      this.schedule(this.readSince)
+      const now = this.readSince = this.timers.now()
+      if (now + this.limits.read < this.timerAt) {
+        this.schedule(now)
+      } else if (this.measuring) {
+        this.watchRate(now)
+      }
     }
   }
 
@@ -161,9 +167,16 @@ export class ConnectionTimeouts {
       : Infinity
   }
 
+  /** Sees to it that the timer is not too late for the end of the period. */
+  private watchRate(now: number): void {
+    if (now + this.limits.rate!.period - this.waited < this.timerAt) {
+      this.schedule(now)
+    }
+  }
+
   /** Counts the time up to now, if a read has waited. */
   private count(now: number): void {
-    if (this.measuring && this.timed.readWaits) {
+    if (this.timed.readWaits) {
       this.waited += now - Math.max(this.countedTo, this.readSince)
     }
     this.countedTo = now
