@@ -28,6 +28,8 @@ const transpile = (from: string, to: string): void => {
         fileName: path.join(from, name)
       })
       fs.writeFileSync(target, outputText)
+    } else if (name.endsWith(".py")) {
+      fs.copyFileSync(path.join(from, name), path.join(to, name))
     }
   }
 }

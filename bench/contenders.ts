@@ -3,6 +3,7 @@ import { Effect, type Scope } from "effect"
 import { type Address, type Connection, Network, NodeNetwork } from "effect-netstreams"
 import * as Net from "node:net"
 import { type Clients, clients } from "./peer.js"
+import { python } from "./python.js"
 import { type Conditions, type Contender, type Meter, rate, type Sample } from "./workload.js"
 
 interface Options {
@@ -22,6 +23,8 @@ type Program<A> = Effect.Effect<A, unknown, Network.Network | Scope.Scope>
 
 export const run = <A>(program: Program<A>): Promise<A> =>
   Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(NodeNetwork.layer)))
+
+const endless = new Promise<never>(() => {})
 
 /** What comes of the sample, unless the program breaks before. */
 const measuring = (sample: Promise<Sample>, program: Promise<unknown>): Promise<Sample> =>
@@ -55,6 +58,20 @@ export const asClient = (
         }
         return Promise.resolve()
       })(name, more),
+
+    /** Something else that does the same. */
+    rival: (name: string, start: (port: number, meter: Meter) => Promise<unknown> | void): Contender =>
+      contender("rival", async (port, meter) => {
+        await Promise.all(Array.from({ length: connections }, async () => start(port, meter)))
+        return endless
+      })(name, {}),
+
+    /** The same in Python, by its `asyncio`: see `peers/rival.py`. */
+    python: (name: string, loop: "asyncio" | "uvloop", work: string, size: number): Contender => ({
+      name,
+      kind: "rival",
+      measure: async (conditions) => python(loop, work, await peer(conditions), connections, size, scale, conditions)
+    }),
 
     library: (name: string, program: (port: number, meter: Meter) => Program<unknown>, more: More = {}): Contender =>
       contender("library", (port, meter) =>

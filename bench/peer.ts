@@ -26,6 +26,9 @@ export const source = (unit: string) => (conditions: Conditions): Promise<number
 /** A server that sends back what it receives. */
 export const echo = (conditions: Conditions): Promise<number> => startPeer(["echo"], conditions)
 
+/** A server that reads and forgets. */
+export const sink = (conditions: Conditions): Promise<number> => startPeer(["sink"], conditions)
+
 export interface Clients {
   readonly connections: number
   /** Bytes of a message. */

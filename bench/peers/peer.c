@@ -2,7 +2,8 @@
  * The other side of a measurement, in C so that it has time to spare. What it does is what the scripts beside it do,
  * which stand in for it where there is no compiler.
  *
- *   peer source UNIT                              a server that sends these bytes (in hexadecimal) over and over, to one client
+ *   peer source UNIT                              a server that sends these bytes (in hexadecimal) over and over
+ *   peer sink                                     a server that reads and forgets
  *   peer echo                                     a server that sends back what it receives
  *   peer client PORT CONNECTIONS SIZE ROUNDTRIPS  clients that send SIZE bytes, wait for them to come back, and so on;
  *                                                 after ROUNDTRIPS, if not -1, they close and connect anew; 0 is idle
@@ -102,8 +103,11 @@ static void source(const char *hex) {
   for (size_t i = unit; i < size; i += unit) memcpy(block + i, block, unit);
   int server = listener();
   watch(server);
-  wait_for_any();
-  int fd = accept(server, NULL, NULL);
+  int fd;
+  do {
+    wait_for_any();
+    fd = accept(server, NULL, NULL);
+  } while (fork() != 0 && close(fd) == 0); /* a process for each client; it ends when it can't send any more */
   for (size_t from = 0;; from %= size) {
     ssize_t sent = send(fd, block + from, size - from < at_once ? size - from : at_once, 0);
     if (sent <= 0) exit(0);
@@ -111,8 +115,9 @@ static void source(const char *hex) {
   }
 }
 
-static void echo(void) {
-  static char buffer[65536];
+/* Serves whoever connects: what is received is sent back, or forgotten. */
+static void serve(int answers) {
+  static char buffer[262144];
   int server = listener();
   watch(server);
   for (;;) {
@@ -121,10 +126,10 @@ static void echo(void) {
       if (!watched[i].revents) continue;
       int fd = watched[i].fd;
       ssize_t size = recv(fd, buffer, sizeof buffer, 0);
-      if (size > 0) {
-        send_all(fd, buffer, size);
-      } else {
+      if (size <= 0) {
         forget(i);
+      } else if (answers) {
+        send_all(fd, buffer, size);
       }
     }
     if (watched[1].revents) watch(accept(server, NULL, NULL));
@@ -167,7 +172,8 @@ int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
   watch(0);
   if (argc == 3 && strcmp(argv[1], "source") == 0) source(argv[2]);
-  if (argc == 2 && strcmp(argv[1], "echo") == 0) echo();
+  if (argc == 2 && strcmp(argv[1], "echo") == 0) serve(1);
+  if (argc == 2 && strcmp(argv[1], "sink") == 0) serve(0);
   if (argc == 6 && strcmp(argv[1], "client") == 0) client(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
   fprintf(stderr, "peer: unknown arguments\n");
   return 2;

@@ -31,6 +31,8 @@ const source = (hex: string): void => {
 
 const echo = (): void => listen((socket) => socket.on("data", (chunk) => socket.write(chunk)))
 
+const sink = (): void => listen((socket) => socket.resume())
+
 const client = (port: number, connections: number, size: number, roundTrips: number): void => {
   const message = Buffer.alloc(size)
   let opened = 0
@@ -72,6 +74,8 @@ if (mode === "source") {
   source(args[0]!)
 } else if (mode === "echo") {
   echo()
+} else if (mode === "sink") {
+  sink()
 } else {
   const [port, connections, size, roundTrips] = args.map(Number)
   client(port!, connections!, size!, roundTrips!)

@@ -3,9 +3,11 @@ import { Network } from "effect-netstreams"
 import * as Net from "node:net"
 import { asClient, host } from "../contenders.js"
 import { source } from "../peer.js"
+import { loops } from "../python.js"
+import { chunks, platformStream } from "../rivals.js"
 import type { Workload } from "../workload.js"
 
-const { library, raw } = asClient(source("x"), { scale: 1e-6 })
+const { library, python, raw, rival } = asClient(source("x"), { scale: 1e-6 })
 
 export const bulk: Workload = {
   name: "bulk",
@@ -58,6 +60,24 @@ export const bulk: Workload = {
         while (true) {
           meter.count += yield* reader.readInto(buffer)
         }
-      }), { target: 2 })
+      }), { target: 2 }),
+
+    rival("node:net, for await", (port, meter) =>
+      chunks(port, (chunk) => {
+        meter.count += chunk.length
+      })),
+
+    rival("@effect/platform NodeSocket, Stream", (port, meter) =>
+      platformStream(port).pipe(
+        Stream.runForEach((chunk) =>
+          Effect.sync(() => {
+            meter.count += chunk.length
+          })
+        ),
+        Effect.scoped,
+        Effect.runPromise
+      )),
+
+    ...loops.map((loop) => python(`${loop} read(65536)`, loop, "bulk", 0))
   ]
 }

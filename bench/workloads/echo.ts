@@ -3,6 +3,8 @@ import { type Connection, Network } from "effect-netstreams"
 import * as Net from "node:net"
 import { asClient, asServer, host } from "../contenders.js"
 import { echo as echoPeer } from "../peer.js"
+import { loops } from "../python.js"
+import { platformEcho } from "../rivals.js"
 import type { Meter, Workload } from "../workload.js"
 
 /** Bytes of a message. */
@@ -10,7 +12,7 @@ export const size = 64
 export const message = Buffer.alloc(size, "x")
 
 const echoClient = (connections: number): Workload => {
-  const { library, raw } = asClient(echoPeer, { connections })
+  const { library, python, raw, rival } = asClient(echoPeer, { connections })
   return {
     name: `echo-client-${connections}`,
     title: `Echo of ${size} bytes as client, connections: ${connections}`,
@@ -40,10 +42,63 @@ const echoClient = (connections: number): Workload => {
             yield* reader.readExactly(size)
             meter.count++
           }
-        }), { target: 0.85 })
+        }), { target: 0.85 }),
+
+      rival("@effect/platform NodeSocket", (port, meter) => platformEcho(port, message, () => meter.count++)),
+
+      ...loops.map((loop) => python(`${loop} write, drain, readexactly`, loop, "echo", size))
     ]
   }
 }
+
+/** Several requests at once, and their answers in order. */
+const depth = 16
+
+const pipelined: Workload = (() => {
+  const { library, raw } = asClient(echoPeer)
+  return {
+    name: "echo-pipelined",
+    title: `${depth} requests of ${size} bytes at once`,
+    unit: "requests/s",
+    better: "higher",
+    oneCore: true,
+    contenders: [
+      raw("node:net, cork and data events", (port, meter) => {
+        const socket = Net.connect({ port, host, noDelay: true })
+        const send = () => {
+          socket.cork()
+          for (let i = 0; i < depth; i++) {
+            socket.write(message)
+          }
+          socket.uncork()
+        }
+        let missing = size * depth
+        socket.on("data", (chunk) => {
+          missing -= chunk.length
+          if (missing === 0) {
+            missing = size * depth
+            meter.count += depth
+            send()
+          }
+        })
+        send()
+      }),
+
+      library("writeAll, readExactly", (port, meter) =>
+        Effect.gen(function*() {
+          const { reader, writer } = yield* Network.openConnection({ host, port })
+          const requests = Array.from({ length: depth }, () => message)
+          while (true) {
+            yield* writer.writeAll(requests)
+            for (let i = 0; i < depth; i++) {
+              yield* reader.readExactly(size)
+              meter.count++
+            }
+          }
+        }), { target: 0.85 })
+    ]
+  }
+})()
 
 export const echoRaw = (socket: Net.Socket, meter: Meter): void => {
   socket.on("data", (chunk) => {
@@ -87,4 +142,11 @@ const echoServer = (connections: number): Workload => {
   }
 }
 
-export const echoes: ReadonlyArray<Workload> = [echoClient(1), echoClient(64), echoServer(1), echoServer(64)]
+export const echoes: ReadonlyArray<Workload> = [
+  echoClient(1),
+  echoClient(64),
+  echoClient(1000),
+  pipelined,
+  echoServer(1),
+  echoServer(64)
+]

@@ -3,12 +3,14 @@ import { Network } from "effect-netstreams"
 import * as Net from "node:net"
 import { asClient, host } from "../contenders.js"
 import { source } from "../peer.js"
+import { loops } from "../python.js"
+import { carried } from "../rivals.js"
 import type { Meter, Workload } from "../workload.js"
 
 /** Bytes of a frame, after the four that say how many there are. */
 const size = 100
 
-const { library, raw } = asClient(source(`\0\0\0${String.fromCharCode(size)}${"x".repeat(size)}`))
+const { library, python, raw, rival } = asClient(source(`\0\0\0${String.fromCharCode(size)}${"x".repeat(size)}`))
 
 const countFrame = (meter: Meter, frame: Uint8Array): void => {
   if (frame.length !== size) {
@@ -70,6 +72,22 @@ export const frames: Workload = {
           const length = head[0]! * 0x1000000 + (head[1]! << 16 | head[2]! << 8 | head[3]!)
           countFrame(meter, yield* reader.readExactly(length))
         }
-      }), { target: 0.6 })
+      }), { target: 0.6 }),
+
+    rival("node:net, for await and carry", (port, meter) =>
+      carried(port, (bytes) => {
+        let from = 0
+        while (from + 4 <= bytes.length) {
+          const end = from + 4 + bytes.readUInt32BE(from)
+          if (end > bytes.length) {
+            break
+          }
+          countFrame(meter, bytes.subarray(from + 4, end))
+          from = end
+        }
+        return from
+      })),
+
+    ...loops.map((loop) => python(`${loop} readexactly twice`, loop, "frames", size))
   ]
 }

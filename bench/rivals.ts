@@ -1,0 +1,72 @@
+/** What else one would take: Node's own ways of reading, modules from npm, and @effect/platform's `Socket`. */
+import { NodeSocket } from "@effect/platform-node"
+import { Effect, Stream } from "effect"
+import * as Net from "node:net"
+import * as Readline from "node:readline"
+import split2 from "split2"
+import { host } from "./contenders.js"
+
+const connect = (port: number): Net.Socket => Net.connect({ port, host, noDelay: true })
+
+/** `for await` over a socket. */
+export const chunks = async (port: number, onChunk: (chunk: Buffer) => void): Promise<void> => {
+  for await (const chunk of connect(port)) {
+    onChunk(chunk as Buffer)
+  }
+}
+
+/** The same, with what is left of a chunk joined to the next. `take` gives how much of the bytes it has used. */
+export const carried = async (port: number, take: (bytes: Buffer) => number): Promise<void> => {
+  let rest: Buffer = Buffer.alloc(0)
+  await chunks(port, (chunk) => {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
+    rest = bytes.subarray(take(bytes))
+  })
+}
+
+export const readlineEvents = (port: number, onLine: (line: string) => void): void => {
+  Readline.createInterface({ input: connect(port), crlfDelay: Infinity }).on("line", onLine)
+}
+
+export const readlineForAwait = async (port: number, onLine: (line: string) => void): Promise<void> => {
+  for await (const line of Readline.createInterface({ input: connect(port), crlfDelay: Infinity })) {
+    onLine(line)
+  }
+}
+
+export const split2Lines = (port: number, onLine: (line: string) => void): void => {
+  connect(port).pipe(split2()).on("data", onLine)
+}
+
+/** The bytes of a `NodeSocket`, as a `Stream`. */
+export const platformStream = (port: number) =>
+  Stream.pipeThroughChannelOrFail(Stream.never as Stream.Stream<Uint8Array>, NodeSocket.makeNetChannel({ host, port }))
+
+export const platformLines = (port: number, onLine: (line: string) => void): Promise<void> =>
+  platformStream(port).pipe(
+    Stream.decodeText(),
+    Stream.splitLines,
+    Stream.runForEach((line) => Effect.sync(() => onLine(line))),
+    Effect.scoped,
+    Effect.runPromise
+  )
+
+/** A message after each that has come back. */
+export const platformEcho = (port: number, message: Uint8Array, onEcho: () => void): Promise<unknown> =>
+  Effect.gen(function*() {
+    const socket = yield* NodeSocket.makeNet({ host, port, noDelay: true })
+    const write = yield* socket.writer
+    let missing = message.length
+    yield* Effect.zipRight(
+      Effect.forkScoped(socket.run((chunk) => {
+        missing -= chunk.length
+        if (missing > 0) {
+          return Effect.void
+        }
+        missing = message.length
+        onEcho()
+        return write(message)
+      })).pipe(Effect.tap(() => write(message))),
+      Effect.never
+    )
+  }).pipe(Effect.scoped, Effect.runPromise)
