@@ -194,6 +194,31 @@ describeTls("material", () => {
       }
     }))
 
+  it.scopedLive("is what a connection is held to, whatever one before it was held to", () =>
+    Effect.gen(function*() {
+      const { port } = yield* listening()
+      const { certificate: ours } = certificates.ca
+      const { certificate: theirs } = certificates.strangerCa
+      const rejected = "TlsError CertificateRejected"
+      const list = [theirs, ours]
+      // The same again and again, changed in place, and more of them than anybody would keep.
+      for (let round = 0; round < 3; round++) {
+        assert.strictEqual(yield* reason(Effect.asVoid(dialling(port, { ca: ours }))), "succeeded")
+        assert.strictEqual(yield* reason(Effect.asVoid(dialling(port, { ca: theirs }))), rejected)
+        assert.strictEqual(yield* reason(Effect.asVoid(dialling(port, { ca: list }))), "succeeded")
+        const before = list.pop()!
+        assert.strictEqual(yield* reason(Effect.asVoid(dialling(port, { ca: list }))), rejected)
+        list.push(before)
+        for (let i = 0; i < 10; i++) {
+          assert.strictEqual(yield* reason(dialling(port, { ca: `${theirs}${"\n".repeat(i)}` })), rejected)
+        }
+        const versions = yield* reason(Effect.asVoid(dialling(port, { ca: ours, ...only("TLSv1.2") })))
+        assert.strictEqual(versions, "succeeded")
+        const latest = yield* dialling(port, { ca: ours })
+        assert.strictEqual(Option.getOrThrow(latest.tls).protocol, "TLSv1.3")
+      }
+    }))
+
   it.scopedLive("in a context of Node's own making", () =>
     Effect.gen(function*() {
       const { accepted, port } = yield* listening({

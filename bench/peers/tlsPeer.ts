@@ -1,19 +1,8 @@
 /** A TLS server by `node:tls`: sends without end to who writes "b", and all else back. Prints its port, and its certificate. */
-import { spawnSync } from "node:child_process"
-import * as fs from "node:fs"
-import * as os from "node:os"
-import * as path from "node:path"
 import * as Tls from "node:tls"
+import { makeCertificate } from "../certificate.js"
 
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), "bench-tls-"))
-const key = path.join(folder, "key.pem")
-const cert = path.join(folder, "cert.pem")
-spawnSync("openssl", [
-  ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "1"],
-  ...["-keyout", key, "-out", cert, "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1"]
-])
-const material = { key: fs.readFileSync(key), cert: fs.readFileSync(cert) }
-fs.rmSync(folder, { recursive: true })
+const material = makeCertificate()
 
 const block = Buffer.alloc(65_536, "x")
 
@@ -39,7 +28,7 @@ server.listen(0, "127.0.0.1", () => {
   const address = server.address()
   console.log(JSON.stringify({
     port: typeof address === "object" ? address?.port : undefined,
-    certificate: material.cert.toString()
+    certificate: material.cert
   }))
 })
 process.stdin.on("end", () => process.exit()).resume()

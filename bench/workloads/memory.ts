@@ -5,7 +5,7 @@ import { host, listen, listenRaw, run } from "../contenders.js"
 import { clients, source } from "../peer.js"
 import { type Conditions, type Contender, type Meter, type Sample, sleep, type Workload } from "../workload.js"
 
-const settle = async (): Promise<void> => {
+export const settle = async (): Promise<void> => {
   for (let i = 0; i < 5; i++) {
     globalThis.gc!()
     await sleep(50)

@@ -1,41 +1,47 @@
 import { Effect, type Scope } from "effect"
 import { Network } from "effect-netstreams"
 import { spawn } from "node:child_process"
+import type * as Net from "node:net"
 import * as Tls from "node:tls"
 import { fileURLToPath } from "node:url"
+import { makeCertificate } from "../certificate.js"
 import { host, run } from "../contenders.js"
 import { pinned } from "../spawnNode.js"
-import { type Conditions, type Contender, type Meter, rate, type Workload } from "../workload.js"
+import { type Conditions, type Contender, type Meter, rate, type Sample, sleep, type Workload } from "../workload.js"
 import { message, size } from "./echo.js"
+import { settle } from "./memory.js"
 
 interface Peer {
   readonly port: number
   readonly certificate: string
 }
 
-const script = fileURLToPath(new URL("../peers/tlsPeer.js", import.meta.url))
-
-const startPeer = (conditions: Conditions): Promise<Peer> =>
+/** Starts a program of the other side, and gives what it says when it is ready. */
+const start = (script: string, args: ReadonlyArray<number>, conditions: Conditions): Promise<string> =>
   new Promise((resolve, reject) => {
-    const [command, ...args] = pinned(conditions.peerCore, [process.execPath, script])
-    const child = spawn(command!, args, { stdio: ["pipe", "pipe", "inherit"] })
+    const file = fileURLToPath(new URL(`../peers/${script}.js`, import.meta.url))
+    const [command, ...rest] = pinned(conditions.peerCore, [process.execPath, file, ...args.map(String)])
+    const child = spawn(command!, rest, { stdio: ["pipe", "pipe", "inherit"] })
     child.on("error", reject)
-    child.stdout.on("data", (line) => resolve(JSON.parse(String(line))))
+    child.on("exit", (code, signal) => reject(new Error(`${script} ended with ${signal ?? code}`)))
+    child.stdout.on("data", (line) => resolve(String(line)))
   })
+
+const startPeer = async (conditions: Conditions): Promise<Peer> => JSON.parse(await start("tlsPeer", [], conditions))
 
 const contender = (
   kind: Contender["kind"],
   name: string,
   scale: number,
   target: number | undefined,
-  start: (peer: Peer, meter: Meter) => Promise<unknown>
+  begin: (peer: Peer, meter: Meter) => Promise<unknown>
 ): Contender => ({
   name,
   kind,
   target,
   measure: async (conditions) => {
     const meter: Meter = { count: 0 }
-    const started = start(await startPeer(conditions), meter)
+    const started = begin(await startPeer(conditions), meter)
     return Promise.race([rate(conditions, meter, scale), started.then(() => new Promise<never>(() => {}))])
   }
 })
@@ -156,4 +162,68 @@ const handshakes: Workload = {
   ]
 }
 
-export const tls: ReadonlyArray<Workload> = [bulk, echo, handshakes]
+// -----------------------------------------------------------------------------
+// idle connections
+// -----------------------------------------------------------------------------
+
+const few = 100
+const many = 1000
+
+/** By how much the process grows with each connection, the ends of both sides being in different processes. */
+const perConnection = async (port: number, accepted: Meter, conditions: Conditions): Promise<Sample> => {
+  const open = async (connections: number) => {
+    const all = accepted.count + connections
+    await start("tlsClients", [port, connections], conditions)
+    while (accepted.count < all) {
+      await sleep(50)
+    }
+    await settle()
+    return process.memoryUsage.rss()
+  }
+  const before = await open(few)
+  const after = await open(many)
+  return { value: (after - before) / many }
+}
+
+const idle: Workload = {
+  name: "tls-idle-memory",
+  title: `Memory of an idle accepted connection with TLS, of ${many}`,
+  unit: "bytes",
+  better: "lower",
+  contenders: [
+    {
+      name: "node:tls, data, error and close events",
+      kind: "raw",
+      measure: async (conditions) => {
+        const accepted: Meter = { count: 0 }
+        const server = Tls.createServer({ ...makeCertificate(), noDelay: true }, (socket) => {
+          accepted.count++
+          socket.on("data", (chunk) => socket.write(chunk))
+          socket.on("error", () => {})
+          socket.on("close", () => {})
+        })
+        await new Promise<void>((resolve) => server.listen({ port: 0, host, backlog: 511 }, resolve))
+        return perConnection((server.address() as Net.AddressInfo).port, accepted, conditions)
+      }
+    },
+    {
+      name: "handler in readLine",
+      kind: "library",
+      target: 1.1,
+      measure: (conditions) => {
+        const accepted: Meter = { count: 0 }
+        const { cert, key } = makeCertificate()
+        return run(Effect.flatMap(
+          Network.startServer({ host, port: 0, backlog: 511, tls: { certificate: cert, key } }, ({ reader }) => {
+            accepted.count++
+            return reader.readLine
+          }),
+          ({ addresses: [address] }) =>
+            Effect.promise(() => perConnection(address._tag === "TcpAddress" ? address.port : 0, accepted, conditions))
+        ))
+      }
+    }
+  ]
+}
+
+export const tls: ReadonlyArray<Workload> = [bulk, echo, handshakes, idle]

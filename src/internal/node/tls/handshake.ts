@@ -5,8 +5,8 @@
  * up. In all cases but the first, everything it made is destroyed and the transport below is dropped, and nothing that
  * is still on its way can be heard any more.
  *
- * Node has a client for one connection, and a server for many. The server's part is used through a *view* of it that has
- * an `emit` of its own, so that what it reports is about one connection. Thereby client certificates are judged, names
+ * Node has a client for one connection, and a server for many. The server's part is used through a *view* of it for each
+ * connection, so that what it reports is about that one. Thereby client certificates are judged, names
  * served and sessions resumed by Node's code.
  */
 import * as Duration from "effect/Duration"
@@ -26,7 +26,7 @@ import { clockTimers } from "../../clockTimers.js"
 import type { Timers } from "../../connectionState.js"
 import { Ciphertext } from "./ciphertext.js"
 import { handshakeError, handshakeTimeout, invalidOptions } from "./errors.js"
-import { alpnOf, contextOf, contextOptions, list } from "./material.js"
+import { alpnOf, connectContext, contextOf, contextOptions, list } from "./material.js"
 import { overSocket } from "./overSocket.js"
 import type { Carrier, TlsTransport } from "./transport.js"
 
@@ -136,7 +136,7 @@ export const connectTls = (
         const session = sessions?.get(key)
         const socket = NodeTls.connect({
           socket: carrier,
-          secureContext: contextOf(options),
+          ...connectContext(options),
           rejectUnauthorized: verify,
           // An address is never sent (RFC 6066 §3), but the certificate must be for it.
           ...(name === undefined ? {} : dnsName === undefined ? { host: name } : { servername: dnsName }),
@@ -200,7 +200,8 @@ const identityOf = (context: object): number => {
  * @internal
  */
 export class ServerContext {
-  private readonly server: NodeTls.Server
+  /** Node's server, but for what it does with what it has to report. */
+  private readonly view: NodeTls.Server
 
   /** Throws where the options can't be used. */
   constructor(private readonly options: Tls.ServerOptions) {
@@ -209,7 +210,7 @@ export class ServerContext {
     if (secureContext === undefined && options.certificate === undefined && names.length === 0) {
       throw new Error("a server needs a certificate: pass `certificate` and `key`, or `contexts`")
     }
-    this.server = NodeTls.createServer({
+    const server = NodeTls.createServer({
       ...contextOptions(options),
       handshakeTimeout: never,
       requestCert: requestCertificate,
@@ -219,35 +220,46 @@ export class ServerContext {
     })
     if (secureContext !== undefined) {
       // Node's server takes no context that exists already, but keeps its own here.
-      Object.assign(this.server, { _sharedCreds: secureContext })
+      Object.assign(server, { _sharedCreds: secureContext })
     }
+    this.view = Object.create(server, { emit: { value: report } })
   }
 
   /** Begins a handshake, and returns the function that gives it up. */
   accept(lower: Transport, timers: Timers, done: (exit: Exit.Exit<Transport, TlsError>) => void): () => void {
     const attach = (carrier: Duplex, settle: Settle): undefined => {
-      const view: NodeTls.Server = Object.create(this.server, {
-        emit: {
-          value: (event: string, ...args: ReadonlyArray<unknown>): boolean => {
-            if (event === "secureConnection") {
-              settle(args[0] as NodeTls.TLSSocket)
-            } else if (event === "tlsClientError") {
-              const socket = args[1] as NodeTls.TLSSocket
-              socket.on("error", ignore)
-              // Before what is below it, or OpenSSL's memory would be freed under its feet.
-              socket.destroy()
-              settle(handshakeError(rejection(socket) ?? args[0], undefined, lower.remoteAddress))
-            } else {
-              return false
-            }
-            return true
-          }
-        }
-      })
+      const view: View = Object.create(this.view)
+      view.settle = (outcome) => {
+        // The view lives as long as the connection, and this is over.
+        view.settle = ignore
+        settle(outcome)
+      }
+      view.remoteAddress = lower.remoteAddress
       EventEmitter.prototype.emit.call(view, "connection", carrier)
     }
     return begin(lower, this.options, requestedName, timers, attach, done)
   }
+}
+
+/** Node's server as one connection sees it. */
+interface View extends NodeTls.Server {
+  settle: Settle
+  remoteAddress: Address
+}
+
+function report(this: View, event: string, ...args: ReadonlyArray<unknown>): boolean {
+  if (event === "secureConnection") {
+    this.settle(args[0] as NodeTls.TLSSocket)
+  } else if (event === "tlsClientError") {
+    const socket = args[1] as NodeTls.TLSSocket
+    socket.on("error", ignore)
+    // Before what is below it, or OpenSSL's memory would be freed under its feet.
+    socket.destroy()
+    this.settle(handshakeError(rejection(socket) ?? args[0], undefined, this.remoteAddress))
+  } else {
+    return false
+  }
+  return true
 }
 
 /** What to present by name. A name that is there wins over a wildcard, and upper and lower case are one (RFC 4343). */
