@@ -13,6 +13,7 @@ import type { TLSSocket } from "node:tls"
 import { getSystemErrorName } from "node:util"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
+import { codeOf, connectionFailure } from "../../errno.js"
 import { queueSizeOf, SocketTransport } from "../transport.js"
 import { type Carrier, TlsTransport } from "./transport.js"
 
@@ -93,6 +94,10 @@ class SocketTlsTransport extends TlsTransport {
     // It may have been a reset, which libuv takes for an end when data is there as well; see `SocketTransport`.
     if (this.remoteAddress._tag === "TcpAddress" && !this.ending) {
       socket.write(nothing)
+      const { errored } = socket
+      if (errored !== null && codeOf(errored) !== "EPIPE") {
+        this.failure ??= connectionFailure(errored)
+      }
     }
     return true
   }

@@ -64,10 +64,12 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
 
   /** The stream has ended: by the peer's close_notify, or without one. */
   override ended(): void {
-    if (this.notified || this.allowTruncation) {
+    if (this.failure !== undefined) {
+      this.discard()
+    } else if (this.notified || this.allowTruncation) {
       super.ended()
     } else if (!this.dropped) {
-      this.failure ??= {
+      this.failure = {
         reason: "Truncated",
         code: undefined,
         cause: new Error("the TCP connection ended without a TLS close_notify")
