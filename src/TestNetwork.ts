@@ -1,8 +1,18 @@
 /**
  * A network in memory, for tests: the same operations, addresses and errors as a real one, and nothing leaves the process.
  *
- * Time is that of Effect's `Clock`, so that under `TestClock` a test decides when what was sent arrives, and can say to the
- * millisecond when it should. Chance comes from a seed. Nothing here needs Node, so that it runs in a browser too.
+ * Time is that of Effect's `Clock`, so that under `TestClock`, or in a simulation (`simulate`), a test can say to the
+ * millisecond when what was sent arrives. Chance comes from a seed. Nothing here needs Node, so that it runs in a browser
+ * too.
+ *
+ * It does as a kernel and a network do, as far as a program can tell: connecting takes a round trip, the server gets its
+ * connection half a round trip later; what was sent before a close arrives, and what nobody read is answered with a reset;
+ * a reset drops what had not left; data for an end that is gone brings one back. An acknowledgement takes no time, so what
+ * a reader takes makes room for the writer at once.
+ *
+ * What it does not have: packets that are lost and sent again (a partition holds them back, however long), queues that
+ * connections wait in to be accepted (`backlog`), and permissions (`mode`, ports below 1024). `noDelay`, `keepAlive` and
+ * `lookupHints` are taken, and change nothing.
  *
  * @since 0.1.0
  */

@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, type Scope, Stream, TestClock } from "effect"
 import { Address, type Connection, Network, Resolver, TestNetwork } from "effect-netstreams"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
 
@@ -167,6 +169,17 @@ describe("addresses and names", () => {
       assert.deepEqual(own.attempts.map((attempt) => attempt.reason), ["Refused", "Refused"])
     }).pipe(Effect.scoped, run))
 
+  it.effect("an address is the same however it is written", () =>
+    Effect.gen(function*() {
+      yield* Network.startServer({ host: "2001:DB8:0::5", port: 80 }, echo).pipe(TestNetwork.runOn("db"))
+      const { remoteAddress } = yield* Network.openConnection({ host: "2001:0db8:0:0:0:0:0:5", port: 80 })
+      assert.deepEqual(remoteAddress, Address.tcp("2001:db8::5", 80))
+      yield* Network.startServer({ host: "0:0:0:0:0:0:0:1", port: 80 }, echo)
+      yield* Network.openConnection({ host: "::1", port: 80, localAddress: "0::1" })
+      // Whoever dials the address of no machine means this one.
+      yield* Network.openConnection({ host: "::", port: 80 })
+    }).pipe(Effect.scoped, run))
+
   it.effect("a program's own resolver comes first", () =>
     Effect.gen(function*() {
       yield* Network.startServer({ host: "service", port: 80 }, ({ writer }) => writer.write("here\n"))
@@ -319,6 +332,35 @@ describe("time", () => {
         conditions: { latency: "50 millis" }
       }))
     ))
+})
+
+describe("the module", () => {
+  it("needs nothing of Node, nor do faults", () => {
+    const source = Path.resolve(import.meta.dirname, "../src")
+    const seen = new Set<string>()
+    const visit = (file: string): void => {
+      if (!seen.has(file)) {
+        seen.add(file)
+        const text = Fs.readFileSync(file, "utf8").replace(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, "")
+        for (const [, imported = ""] of text.matchAll(/^(?:import|export) (?:\*|\{)[^"]*? from "([^"]+)"$/gm)) {
+          assert.match(imported, /^(\.|effect\/)/, `${Path.relative(source, file)} imports ${imported}`)
+          if (imported.startsWith(".")) {
+            visit(Path.resolve(Path.dirname(file), imported.replace(/\.js$/, ".ts")))
+          }
+        }
+        assert.notMatch(
+          text,
+          /\b(?:process|Buffer|require)\b[.(]/,
+          `${Path.relative(source, file)} uses Node's globals`
+        )
+        assert.notMatch(text, /import\("node:/)
+      }
+    }
+    visit(Path.join(source, "TestNetwork.ts"))
+    visit(Path.join(source, "Faults.ts"))
+    assert.isAbove(seen.size, 40)
+    assert.isFalse(Array.from(seen).some((file) => file.includes("/node/")))
+  })
 })
 
 describe("the layer", () => {

@@ -33,9 +33,13 @@ const isLoopback = (address: string): boolean => address === "::1" || address.st
 
 const isWildcard = (address: string): boolean => address === "::" || address === "0.0.0.0"
 
-/** What one dials that has no address of its own: this machine. */
+/** The one way to write an address, among the many that IPv6 has (RFC 5952). Zones mean nothing here. */
+export const canonical = (address: string): string =>
+  address.includes(":") ? new URL(`http://[${address.replace(/%.*$/, "")}]`).hostname.slice(1, -1) : address
+
+/** What is reached by an address; by that of no machine, this one. */
 export const dialledAddress = (address: string): string =>
-  address === "0.0.0.0" ? "127.0.0.1" : address === "::" ? "::1" : address
+  address === "0.0.0.0" ? "127.0.0.1" : address === "::" ? "::1" : canonical(address)
 
 const familyOf = (address: string): 4 | 6 => address.includes(":") ? 6 : 4
 
@@ -56,7 +60,11 @@ export class Host {
   private nextPort = firstEphemeral
   private turn = 0
 
-  constructor(readonly name: string, readonly addresses: ReadonlyArray<string>) {}
+  readonly addresses: ReadonlyArray<string>
+
+  constructor(readonly name: string, addresses: ReadonlyArray<string>) {
+    this.addresses = addresses.map(canonical)
+  }
 
   /** Whether it is this machine that has the address. */
   has(address: string): boolean {

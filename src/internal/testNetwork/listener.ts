@@ -11,7 +11,7 @@ import { errnoError } from "../errnoError.js"
 import { ipFamily } from "../ipAddress.js"
 import { listenError } from "../listenError.js"
 import { type Target, targetsOf } from "../listenTargets.js"
-import type { Binding, Host, Listening } from "./host.js"
+import { type Binding, canonical, type Host, type Listening } from "./host.js"
 
 const failed = (address: Address.Address, code: string, message?: string): Effect.Effect<never, ListenError> =>
   Effect.fail(listenError(address, errnoError("listen", code, Address.format(address), message)))
@@ -58,7 +58,7 @@ const bindAll = (
   let missing: { readonly address: Address.TcpAddress; readonly code: string } | undefined
   for (const target of targets) {
     const binding: Binding = {
-      address: Address.tcp(target.host, port),
+      address: Address.tcp(canonical(target.host), port),
       ipv6Only,
       reusePort: options.reusePort ?? false,
       listening

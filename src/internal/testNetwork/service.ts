@@ -16,7 +16,7 @@ import { applyConditions, conditionProblems, perfect, seedProblem } from "../lin
 import * as network from "../network.js"
 import { timelineOf } from "../timelineOf.js"
 import { backendOf } from "./backend.js"
-import { type Host, localhost } from "./host.js"
+import { canonical, type Host, localhost } from "./host.js"
 import { Recorder } from "./transcript.js"
 import { World } from "./world.js"
 
@@ -31,10 +31,15 @@ const hostProblems = (hosts: NonNullable<Api.Options["hosts"]>): ReadonlyArray<a
   return Object.entries(hosts).flatMap(([name, addresses]) => [
     argument.notEmpty("the name of a host", name),
     ...list(addresses).map((address) => {
-      const other = seen.get(address)
-      seen.set(address, name)
-      return addressProblem(name, address) ??
-        (other === undefined ? undefined : `the hosts ${other} and ${name} must not both have the address ${address}`)
+      const problem = addressProblem(name, address)
+      if (problem !== undefined) {
+        return problem
+      }
+      const other = seen.get(canonical(address))
+      seen.set(canonical(address), name)
+      return other === undefined
+        ? undefined
+        : `the hosts ${other} and ${name} must not both have the address ${address}`
     })
   ])
 }
