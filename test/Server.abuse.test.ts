@@ -9,10 +9,15 @@ leavesNoHandles()
 const patience = 60_000
 
 describe("a server bears", () => {
-  it("running out of descriptors: some are refused, which is told, and later ones are served", async () => {
-    const figures = await scenarios.exhaust(256, 400)
-    assert.isAbove(Number(figures["refused"]), 150)
-  }, patience)
+  // Elsewhere the limit of a process can't be seen from within.
+  it.skipIf(process.platform !== "linux")(
+    "running out of descriptors: some are refused, which is told, and later ones are served",
+    async () => {
+      const figures = await scenarios.exhaust(256, 400)
+      assert.isAbove(Number(figures["refused"]), 150)
+    },
+    patience
+  )
 
   it("SIGTERM under load: every request that was read is answered", async () => {
     const figures = await scenarios.terminate(40, 50, 80)

@@ -68,7 +68,7 @@ const program = Effect.gen(function*() {
       rss,
       heapUsed,
       // Takes a descriptor itself.
-      descriptors: Fs.readdirSync("/proc/self/fd").length,
+      descriptors: Fs.existsSync("/proc/self/fd") ? Fs.readdirSync("/proc/self/fd").length : 0,
       longestTurn: delay.max / 1e6
     }
     delay.reset()
