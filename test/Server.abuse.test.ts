@@ -36,7 +36,7 @@ describe("a server bears", () => {
     await scenarios.churn(300, 1, 10_000)
   }, patience)
 
-  it("slow clients", async () => {
-    await scenarios.drip(100, 300, 200, false)
+  it("slow clients, whom it sheds where a rate is demanded", async () => {
+    await scenarios.shed(60, 200)
   }, patience)
 })

@@ -33,6 +33,11 @@ const all: Record<string, Scenario> = {
     long: () => scenarios.drip(2_000, 5_000, 1_000, true),
     short: () => scenarios.drip(500, 1_000, 1_000, false)
   },
+  shed: {
+    title: "Slow clients where a rate is demanded",
+    long: () => scenarios.shed(2_000, 500),
+    short: () => scenarios.shed(300, 500)
+  },
   churn: {
     title: "Connect and reset",
     long: () => scenarios.churn(20_000, 4, 100),

@@ -101,6 +101,27 @@ export const drip = (connections: number, measured: number, every: number, stric
     }
   })
 
+/** The same where clients have to send at a rate: the slow ones are shed, and the one that behaves is not. */
+export const shed = (connections: number, every: number): Promise<Figures> =>
+  withPrograms(
+    { gracePeriod: 0, idleTimeout: 60_000, minReadRate: { bytesPerSecond: 20, gracePeriod: 500 } },
+    2,
+    async (server, slow, good) => {
+      assert.equal(await slow.open("slow", server.port, connections), connections)
+      assert.equal(await good.open("good", server.port, 1), 1)
+      const [, shedding] = await timed(async () => {
+        await slow.drip("slow", every)
+        while (await slow.alive("slow") > 0) {
+          assert.equal(await good.request("good", "echo", "x".repeat(100)), 1)
+          await sleep(20)
+        }
+      })
+      await server.until((statistics) => statistics.connections === 1)
+      noReports((await server.statistics()).reports)
+      return { connections, "bytes a second of each": 1000 / every, "all shed within": seconds(shedding) }
+    }
+  )
+
 /** Clients that connect and reset leave nothing behind. */
 export const churn = (connections: number, rounds: number, mostLeft: number): Promise<Figures> =>
   withPrograms({ gracePeriod: 0 }, 1, async (server, clients) => {
