@@ -716,6 +716,23 @@ const closeCases: ReadonlyArray<Definition> = [
       })
   },
   {
+    name: "close drops what the peer still sends, and takes nothing from it",
+    rule: closing,
+    body: (t, near, far, means) =>
+      Effect.gen(function*() {
+        const { waiting } = yield* jam(t, far, new Pattern(means.seed), means)
+        yield* send(t, near, "last words")
+        const close = yield* t.begin(`close of ${near.name}, which has not read what it was sent,`, near.connection.close)
+        yield* waiting.result
+        yield* receives(t, far, "last words")
+        yield* ends(t, far)
+        yield* t.result(`close of ${far.name}`, far.connection.close)
+        yield* close.result
+        yield* closesAs(t, near, "Local")
+        yield* closesAs(t, far, "Peer")
+      })
+  },
+  {
     name: "both close at once",
     rule: closing,
     body: (t, near, far) =>
