@@ -689,6 +689,8 @@ const closeCases: ReadonlyArray<Definition> = [
         const here = yield* t.beginWaiting(`readLine of ${near.name}`, near.reader.readLine)
         const there = yield* t.beginWaiting(`a read of ${far.name}`, far.reader.read(10))
         const close = yield* t.begin(`close of ${near.name}`, near.connection.close)
+        yield* t.settle
+        yield* t.check(here.isDone(), () => `${here.what}, which it closes, still waits while the close does`)
         yield* t.failedFor(["Closed"], `${here.what}, which it has closed,`, yield* here.exit)
         const got = yield* there.result
         yield* t.check(got.length === 0, () => `${far.name} has read ${text(got)}, and nothing was sent to it`)

@@ -310,10 +310,18 @@ export const sessions: ReadonlyArray<Session> = [
   {
     name: "no separator, and more than the limit, before the end is looked at",
     rule: limitRule,
-    input: "abcdefgh",
+    input: "abcdef",
     end: "eof",
     limit: 5,
-    steps: [until("\n", overrun(5)), line(overrun(5)), all(value("abcdefgh"))]
+    steps: [until("\n", overrun(5)), line(overrun(5)), all(value("abcdef"))]
+  },
+  {
+    name: "no separator, and more than the limit, before it can come",
+    rule: limitRule,
+    input: "abcdef",
+    end: "open",
+    limit: 5,
+    steps: [line(overrun(5)), until("\n", overrun(5)), exactly(6, value("abcdef"))]
   },
   {
     name: "no separator, and as much as the limit",
