@@ -724,7 +724,10 @@ const closeCases: ReadonlyArray<Definition> = [
       Effect.gen(function*() {
         const { waiting } = yield* jam(t, far, new Pattern(means.seed), means)
         yield* send(t, near, "last words")
-        const close = yield* t.begin(`close of ${near.name}, which has not read what it was sent,`, near.connection.close)
+        const close = yield* t.begin(
+          `close of ${near.name}, which has not read what it was sent,`,
+          near.connection.close
+        )
         yield* waiting.result
         yield* receives(t, far, "last words")
         yield* ends(t, far)
@@ -913,6 +916,19 @@ const abortCases: ReadonlyArray<Definition> = [
         yield* close.result
         const reason = yield* waits[1].result
         yield* t.check(reason._tag === "Local", () => `awaitClosed gave ${reason._tag} after a close of this side`)
+      })
+  },
+  {
+    name: "a close that the peer cuts off before all was sent is a failure",
+    rule: reasons,
+    needs: "reset",
+    body: (t, near, far, means) =>
+      Effect.gen(function*() {
+        yield* jam(t, near, new Pattern(means.seed), means)
+        const close = yield* t.beginWaiting(`close of ${near.name}, whose peer does not read,`, near.connection.close)
+        yield* t.result(`abort of ${far.name}`, far.connection.abort)
+        yield* close.result
+        yield* closesAs(t, near, "Failed")
       })
   },
   {
