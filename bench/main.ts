@@ -6,6 +6,8 @@
  * npm run bench -- echo frames           those whose names begin so
  * npm run bench -- --quick               few and short rounds, for a first look
  * npm run bench -- --against ../other    the library of another checkout beside this one's
+ * npm run bench -- --save                keeps the results, and draws them, as those that the repository shows
+ * npm run bench -- --guard               fails where a ratio has fallen far below the one that is kept
  * npm run bench -- --list                the names
  * ```
  */
@@ -13,6 +15,8 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { parseArgs } from "node:util"
 import { build } from "./build.js"
+import { chart } from "./chart.js"
+import { fallen, guarded, ownOf } from "./guard.js"
 import { measurements, type Plan, runWorkload, type WorkloadResult } from "./harness.js"
 import { Progress } from "./progress.js"
 import { json, machine, table } from "./report.js"
@@ -28,11 +32,28 @@ const { positionals, values } = parseArgs({
     against: { type: "string" },
     /** Keeps the results as those that the repository shows. */
     save: { type: "boolean", default: false },
+    /** Fails where a ratio has fallen far below the one that is kept. */
+    guard: { type: "boolean", default: false },
     list: { type: "boolean", default: false }
   }
 })
 
-const chosen = positionals.length === 0
+/** The results that the repository shows. */
+const kept = path.join(import.meta.dirname, "results/latest.json")
+
+const saved = (): ReadonlyArray<WorkloadResult> =>
+  fs.existsSync(kept)
+    ? (JSON.parse(fs.readFileSync(kept, "utf8")) as { readonly workloads: ReadonlyArray<WorkloadResult> }).workloads
+    : []
+
+const write = (file: string, content: string): void => {
+  fs.mkdirSync(path.dirname(file), { recursive: true })
+  fs.writeFileSync(file, content)
+}
+
+const chosen = values.guard
+  ? workloads.filter(({ name }) => guarded.includes(name)).map(ownOf)
+  : positionals.length === 0
   ? workloads
   : workloads.filter(({ name }) => positionals.some((begin) => name.startsWith(begin)))
 const unknown = positionals.filter((begin) => !workloads.some(({ name }) => name.startsWith(begin)))
@@ -44,10 +65,11 @@ if (values.list || unknown.length > 0) {
   }
   workloads.forEach(({ name, title }) => console.log(`${name.padEnd(16)} ${title}`))
 } else {
-  const measured = Number(values.seconds ?? (values.quick ? 0.5 : 1.5)) * 1000
+  const quick = values.quick || values.guard
+  const measured = Number(values.seconds ?? (quick ? 0.5 : 1.5)) * 1000
   const plan: Plan = {
-    rounds: Number(values.rounds ?? (values.quick ? 2 : 5)),
-    warmUp: values.quick ? 500 : 1500,
+    rounds: Number(values.rounds ?? (values.guard ? 3 : quick ? 2 : 5)),
+    warmUp: quick ? 500 : 1500,
     measured,
     cores: cores(),
     builds: [
@@ -79,7 +101,24 @@ if (values.list || unknown.length > 0) {
     }
   }
 
-  const file = path.join(import.meta.dirname, values.save ? "results/latest.json" : "out/latest.json")
-  fs.mkdirSync(path.dirname(file), { recursive: true })
-  fs.writeFileSync(file, json({ rounds: plan.rounds, warmUp: plan.warmUp, measured }, results))
+  const conditions = { rounds: plan.rounds, warmUp: plan.warmUp, measured }
+  if (values.guard) {
+    const falls = fallen(results, saved())
+    falls.forEach((fall) => console.error(fall))
+    if (falls.length > 0) {
+      process.exitCode = 1
+    }
+  } else if (values.save) {
+    const all = workloads.flatMap(({ name }) => {
+      const result = results.find((result) => result.name === name) ?? saved().find((result) => result.name === name)
+      return result === undefined ? [] : [result]
+    })
+    write(kept, json(conditions, all))
+    write(
+      path.join(path.dirname(kept), "chart.svg"),
+      chart(all, `Work by CPU time beside node:net by hand. ${cpu}, ${count} cores, Node ${node}; higher is better.`)
+    )
+  } else {
+    write(path.join(import.meta.dirname, "out/latest.json"), json(conditions, results))
+  }
 }

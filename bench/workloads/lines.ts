@@ -5,7 +5,7 @@ import { asClient, host } from "../contenders.js"
 import { source } from "../peer.js"
 import { loops } from "../python.js"
 import { carried, platformLines, readlineEvents, readlineForAwait, split2Lines } from "../rivals.js"
-import type { Meter, Workload } from "../workload.js"
+import type { Contender, Meter, Workload } from "../workload.js"
 
 const text = "The quick brown fox jumps over the lazy dog. ".repeat(30)
 
@@ -17,12 +17,18 @@ const counting = (length: number) => (meter: Meter, line: { readonly length: num
   meter.count++
 }
 
+const usual = 80
+
+/** One size is enough for the others. */
+const besides = (size: number, others: () => ReadonlyArray<Contender>): ReadonlyArray<Contender> =>
+  size === usual ? others() : []
+
 /** Lines of so many bytes, with their end. */
 const linesAsBytes = (size: number): Workload => {
   const { library, python, raw, rival } = asClient(source(`${text.slice(0, size - 1)}\n`))
   const count = counting(size)
   return {
-    name: size === 80 ? "lines-bytes" : `lines-bytes-${size}`,
+    name: size === usual ? "lines-bytes" : `lines-bytes-${size}`,
     title: `Lines of ${size} bytes, as bytes`,
     unit: "lines/s",
     better: "higher",
@@ -66,17 +72,19 @@ const linesAsBytes = (size: number): Workload => {
             }))
         })),
 
-      rival("node:net, for await and carry", (port, meter) =>
-        carried(port, (bytes) => {
-          let from = 0
-          for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, from)) {
-            count(meter, bytes.subarray(from, end + 1))
-            from = end + 1
-          }
-          return from
-        })),
+      ...besides(size, () => [
+        rival("node:net, for await and carry", (port, meter) =>
+          carried(port, (bytes) => {
+            let from = 0
+            for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, from)) {
+              count(meter, bytes.subarray(from, end + 1))
+              from = end + 1
+            }
+            return from
+          })),
 
-      ...loops.map((loop) => python(`${loop} readline`, loop, "lines_bytes", size))
+        ...loops.map((loop) => python(`${loop} readline`, loop, "lines_bytes", size))
+      ])
     ]
   }
 }
@@ -85,7 +93,7 @@ const linesAsText = (size: number): Workload => {
   const { library, python, raw, rival } = asClient(source(`${text.slice(0, size - 1)}\n`))
   const count = counting(size - 1)
   return {
-    name: size === 80 ? "lines-text" : `lines-text-${size}`,
+    name: size === usual ? "lines-text" : `lines-text-${size}`,
     title: `Lines of ${size} bytes, as strings`,
     unit: "lines/s",
     better: "higher",
@@ -130,15 +138,17 @@ const linesAsText = (size: number): Workload => {
           yield* reader.forEachLine((line) => count(meter, line))
         }), { target: 0.75 }),
 
-      rival("node:readline, line events", (port, meter) => readlineEvents(port, (line) => count(meter, line))),
-      rival("node:readline, for await", (port, meter) => readlineForAwait(port, (line) => count(meter, line))),
-      rival("split2", (port, meter) => split2Lines(port, (line) => count(meter, line))),
-      rival(
-        "@effect/platform NodeSocket, splitLines",
-        (port, meter) => platformLines(port, (line) => count(meter, line))
-      ),
+      ...besides(size, () => [
+        rival("node:readline, line events", (port, meter) => readlineEvents(port, (line) => count(meter, line))),
+        rival("node:readline, for await", (port, meter) => readlineForAwait(port, (line) => count(meter, line))),
+        rival("split2", (port, meter) => split2Lines(port, (line) => count(meter, line))),
+        rival(
+          "@effect/platform NodeSocket, splitLines",
+          (port, meter) => platformLines(port, (line) => count(meter, line))
+        ),
 
-      ...loops.map((loop) => python(`${loop} readline, decode`, loop, "lines_text", size))
+        ...loops.map((loop) => python(`${loop} readline, decode`, loop, "lines_text", size))
+      ])
     ]
   }
 }
@@ -186,6 +196,6 @@ const until: Workload = (() => {
   }
 })()
 
-const sizes = [80, 16, 1024]
+const sizes = [usual, 16, 1024]
 
 export const lines: ReadonlyArray<Workload> = [...sizes.map(linesAsBytes), ...sizes.map(linesAsText), until]
