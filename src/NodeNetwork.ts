@@ -19,6 +19,7 @@ import { tlsProblems } from "./internal/connection.js"
 import { connectionFailure } from "./internal/errno.js"
 import { addressOf, adoptDescriptor, adoptServer } from "./internal/node/adoption.js"
 import { backend } from "./internal/node/backend.js"
+import * as inherited from "./internal/node/inheritedListeners.js"
 import { withTls } from "./internal/node/tls/listener.js"
 import * as transports from "./internal/node/transport.js"
 import { checked } from "./internal/server.js"
@@ -321,3 +322,53 @@ const listenerProblem = (server: Net.Server | { readonly fd: number }): string |
     ? undefined
     : "the server does not listen: call startServerOn once it does"
 }
+
+/**
+ * A listening descriptor that a supervisor handed over.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InheritedListener {
+  /** What `startServerOn` takes. */
+  readonly fd: number
+  /** The name that the supervisor gave it (systemd's `FileDescriptorName=`), if it gave names. */
+  readonly name: Option.Option<string>
+}
+
+/**
+ * The listeners that systemd, or whoever speaks its protocol of socket activation, has handed to this process; in their
+ * order. None where it was started in another way.
+ *
+ * **Details**
+ *
+ * They are told by the environment: `LISTEN_PID` says for which process they are, `LISTEN_FDS` how many there are, from
+ * descriptor 3 on, and `LISTEN_FDNAMES` what they are called. With `unset` the three are removed from the environment, so
+ * that no child takes them for its own; a second call then finds none.
+ *
+ * A process that stands between systemd and Node (`npm start`, a shell that does not `exec`) has another number than
+ * `LISTEN_PID` says, and then there are none.
+ *
+ * **Errors**: `ListenError` where the environment has no numbers for numbers.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * ```ts
+ * import { NodeNetwork } from "effect-netstreams"
+ * import { Effect, Option, Stream } from "effect"
+ *
+ * // Whatever the sockets of the unit are, all of them echo.
+ * const echo = Effect.gen(function*() {
+ *   for (const { fd, name } of yield* NodeNetwork.inheritedListeners()) {
+ *     yield* NodeNetwork.startServerOn({ fd }, {}, ({ reader, writer }) => reader.bytes.pipe(Stream.run(writer.sink)))
+ *     yield* Effect.log(`serving on ${Option.getOrElse(name, () => `descriptor ${fd}`)}`)
+ *   }
+ *   yield* Effect.never
+ * }).pipe(Effect.scoped)
+ * ```
+ */
+export const inheritedListeners = (
+  options?: { readonly unset?: boolean | undefined } | undefined
+): Effect.Effect<ReadonlyArray<InheritedListener>, ListenError> =>
+  Effect.suspend(() => inherited.inheritedListeners(process.env, process.pid, options?.unset === true))
