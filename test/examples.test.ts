@@ -87,7 +87,8 @@ const startWith = (
         await closed
         return child.exitCode ?? child.signalCode
       }),
-      interrupt: Effect.sync(() => child.kill("SIGINT"))
+      interrupt: Effect.sync(() => child.kill("SIGINT")),
+      hangUp: Effect.sync(() => child.kill("SIGHUP"))
     }
   })
 
@@ -126,6 +127,7 @@ describe("examples", () => {
     const examples = Fs.readdirSync(Path.join(root, "examples")).filter((name) => name.endsWith(".ts")).sort()
     assert.deepStrictEqual(examples, [
       "adopt-socket.ts",
+      "cluster.ts",
       "demo.ts",
       "echo-client.ts",
       "echo-server.ts",
@@ -165,6 +167,37 @@ describe("examples", () => {
         yield* Effect.promise(() => idleEnded)
         assert.strictEqual(yield* server.exit, 0)
         assert.strictEqual(yield* server.complaints, "")
+      }),
+    patience
+  )
+
+  it.scopedLive.skipIf(process.platform === "win32")(
+    "cluster replaces its processes one after another, and a client on the way is not cut off (skipped on Windows)",
+    () =>
+      Effect.gen(function*() {
+        const port = yield* freePort
+        const example = yield* start("cluster", `${port}`, "2")
+        yield* example.lineAfter("Ready")
+        const network = yield* NodeNetwork.make
+        const { reader, writer } = yield* network.openConnection({ host: "127.0.0.1", port })
+        const asks = Effect.gen(function*() {
+          yield* writer.write("still there?\n")
+          assert.strictEqual(new TextDecoder().decode(yield* reader.readLine), "still there?\n")
+        })
+        yield* asks
+        yield* example.hangUp
+        // The process that serves this client waits for it; the other is replaced meanwhile, or after.
+        yield* asks
+        yield* writer.writeEof
+        assert.strictEqual((yield* reader.readAll()).length, 0)
+        yield* example.lineAfter("All are replaced")
+        const after = yield* network.openConnection({ host: "127.0.0.1", port })
+        yield* after.writer.write("new\n")
+        assert.strictEqual(new TextDecoder().decode(yield* after.reader.readLine), "new\n")
+        yield* after.close
+        yield* example.interrupt
+        assert.strictEqual(yield* example.exit, 0)
+        assert.strictEqual(yield* example.complaints, "")
       }),
     patience
   )
