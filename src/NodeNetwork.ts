@@ -20,6 +20,7 @@ import { connectionFailure } from "./internal/errno.js"
 import { addressOf, adoptDescriptor, adoptServer } from "./internal/node/adoption.js"
 import { backend } from "./internal/node/backend.js"
 import * as inherited from "./internal/node/inheritedListeners.js"
+import { connectTls, upgrade } from "./internal/node/tls/handshake.js"
 import { withTls } from "./internal/node/tls/listener.js"
 import * as transports from "./internal/node/transport.js"
 import { checked } from "./internal/server.js"
@@ -58,6 +59,20 @@ export const make: Effect.Effect<Network.Service> = Effect.sync(() => Network.ma
  * ```
  */
 export const layer: Layer.Layer<Network.Network> = Layer.effect(Network.Network, make)
+
+/**
+ * TLS by `node:tls`, over transports of any kind: what gives a `TestNetwork` TLS.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * ```ts
+ * import { NodeNetwork, TestNetwork } from "effect-netstreams"
+ *
+ * const network = TestNetwork.layerWith({ tls: NodeNetwork.tls })
+ * ```
+ */
+export const tls: Transport.TlsProvider = { connect: connectTls, upgrade, listen: withTls }
 
 /**
  * What an adopted socket can be told, beside what every connection can.

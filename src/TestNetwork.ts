@@ -30,6 +30,7 @@ import * as simulation from "./internal/simulate.js"
 import * as internal from "./internal/testNetwork/service.js"
 import * as Network from "./Network.js"
 import type * as Resolver from "./Resolver.js"
+import type * as Transport from "./Transport.js"
 
 /**
  * What lies between two ends: how long it takes, how much it carries, and how it cuts.
@@ -62,6 +63,11 @@ export interface Options {
   readonly hosts?: Readonly<Record<string, string | ReadonlyArray<string>>> | undefined
   /** Whether everything is noted that the connections do, for `transcript`: no by default, for it keeps every byte. */
   readonly record?: boolean | undefined
+  /**
+   * How TLS is made: not at all by default. `NodeNetwork.tls` is that of `node:tls`, which takes real time and chance for
+   * its handshakes.
+   */
+  readonly tls?: Transport.TlsProvider | undefined
 }
 
 /**
@@ -546,6 +552,8 @@ export interface PairOptions extends Connection.Options {
   readonly conditions?: LinkConditions | undefined
   /** What chance goes by: 0 by default. */
   readonly seed?: number | undefined
+  /** How `startTls` makes TLS: not at all by default. */
+  readonly tls?: Transport.TlsProvider | undefined
 }
 
 /**

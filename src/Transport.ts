@@ -246,6 +246,35 @@ export interface Listener {
 }
 
 /**
+ * TLS over transports of any kind, for a backend that has none of its own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TlsProvider {
+  /**
+   * The handshake of a client. `host` is the name to expect where the options have none. The transport has not been
+   * started, and is the provider's from here on.
+   *
+   * **Interruption** and failure leave nothing behind.
+   */
+  readonly connect: (
+    lower: Transport,
+    options: Tls.ClientOptions,
+    host: string | undefined
+  ) => Effect.Effect<Transport, TlsError>
+  /** The handshake of a connection that goes over to TLS, in either role. */
+  readonly upgrade: (lower: Transport, options: Tls.Upgrade) => Effect.Effect<Transport, TlsError>
+  /** Puts TLS between a listener and its acceptor. `address` is for errors. */
+  readonly listen: (
+    options: Tls.ServerOptions | undefined,
+    address: Address.Address,
+    acceptor: Acceptor,
+    listen: (acceptor: Acceptor) => Effect.Effect<Listener, ListenError>
+  ) => Effect.Effect<Listener, ListenError>
+}
+
+/**
  * A network, as a backend provides it.
  *
  * **Details**

@@ -1,14 +1,13 @@
 /**
  * The operating system's sockets, as the `Backend` that everything above is written against.
  */
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Address from "../../Address.js"
-import { ConnectError, type TlsError } from "../../NetworkError.js"
-import type * as Tls from "../../Tls.js"
-import type { Backend, Transport } from "../../Transport.js"
-import { dial, dialUnix, dialUnixWithin, dialWithin, formatTarget, type Progress, withConnectTimeout } from "../dial.js"
+import { ConnectError } from "../../NetworkError.js"
+import type { Backend } from "../../Transport.js"
+import { dial, dialUnix, dialUnixWithin, dialWithin, formatTarget } from "../dial.js"
+import { dialTls } from "../dialTls.js"
 import { codeOf } from "../errno.js"
 import { withResolver } from "../programResolver.js"
 import { tcpDialer, unixDialer } from "./dialer.js"
@@ -30,6 +29,7 @@ export const backend: Backend = {
         return options.tls === undefined || options.tls === false
           ? dial(options, resolver, dialer)
           : dialTls(
+            connectTls,
             formatTarget(options.host, options.port),
             options.connectTimeout,
             (progress) => dialWithin(progress, options, resolver, dialer),
@@ -46,6 +46,7 @@ export const backend: Backend = {
         ? options.tls === undefined
           ? dialUnix(path, options, unixDialer)
           : dialTls(
+            connectTls,
             path,
             options.connectTimeout,
             (progress) => dialUnixWithin(progress, path, unixDialer),
@@ -75,22 +76,3 @@ export const backend: Backend = {
   listenUnix: (path, options, acceptor) =>
     withTls(options.tls, Address.unix(path), acceptor, (acceptor) => listenUnix(path, options, acceptor))
 }
-
-/** Dials, and then makes the handshake, under one time limit. */
-const dialTls = (
-  target: string,
-  timeout: Duration.DurationInput | undefined,
-  dial: (progress: Progress) => Effect.Effect<Transport, ConnectError>,
-  options: Tls.ClientOptions,
-  host: string | undefined
-): Effect.Effect<Transport, ConnectError | TlsError> =>
-  withConnectTimeout(
-    { target, timeout, close: (transport) => transport.abort() },
-    (progress) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(restore(dial(progress)), (lower) => {
-          progress.phase = "tls"
-          return Effect.onInterrupt(restore(connectTls(lower, options, host)), () => Effect.sync(() => lower.abort()))
-        })
-      )
-  )

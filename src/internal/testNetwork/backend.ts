@@ -3,9 +3,11 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { ConnectError } from "../../NetworkError.js"
-import type { Backend, Transport } from "../../Transport.js"
-import { dial, dialUnix } from "../dial.js"
+import * as Address from "../../Address.js"
+import { ConnectError, ListenError, TlsError } from "../../NetworkError.js"
+import type { Backend, TlsProvider, Transport } from "../../Transport.js"
+import { dial, dialUnix, dialUnixWithin, dialWithin, formatTarget } from "../dial.js"
+import { dialTls } from "../dialTls.js"
 import { codeOf } from "../errno.js"
 import { withResolver } from "../programResolver.js"
 import { timelineOf } from "../timelineOf.js"
@@ -14,36 +16,90 @@ import type { Host } from "./host.js"
 import { listenTcp, listenUnix, pathProblem } from "./listener.js"
 import type { World } from "./world.js"
 
-/** @internal */
-export const backendOf = (world: World, host: Host): Backend => ({
-  connect: (options) =>
-    Effect.clockWith((clock) =>
-      withResolver(
-        options.localAddress === undefined ? options.host : [options.host, options.localAddress],
-        world.resolver,
-        (resolver) => dial<Transport>(options, resolver, tcpDialer(world, host, timelineOf(clock)))
+const detail = Option.some("this network has no TLS: make it with { tls: NodeNetwork.tls }")
+
+/** What stands for TLS where there is none. */
+const noTls: Pick<TlsProvider, "connect" | "listen"> = {
+  connect: (lower) =>
+    Effect.suspend(() => {
+      lower.destroy()
+      return Effect.fail(
+        new TlsError({
+          reason: "InvalidOptions",
+          code: Option.none(),
+          detail,
+          remoteAddress: Option.some(lower.remoteAddress)
+        })
       )
-    ),
-
-  connectUnix: (path, options) =>
-    Effect.clockWith((clock) => {
-      const problem = pathProblem(path)
-      return problem === undefined
-        ? dialUnix<Transport>(path, options, unixDialer(world, host, timelineOf(clock)))
-        : Effect.fail(
-          new ConnectError({
-            reason: "Unknown",
-            target: path,
-            attempts: [],
-            code: Option.fromNullable(codeOf(problem)),
-            cause: problem,
-            detail: Option.some(problem.message)
-          })
-        )
     }),
+  listen: (options, address, acceptor, listen) =>
+    options === undefined
+      ? listen(acceptor)
+      : Effect.fail(new ListenError({ reason: "Unknown", address, code: Option.none(), detail }))
+}
 
-  listen: (options, acceptor) =>
-    withResolver(options.host, world.resolver, (resolver) => listenTcp(host, options, acceptor, resolver)),
+/** @internal */
+export const backendOf = (world: World, host: Host): Backend => {
+  const tls = world.tls ?? noTls
+  return {
+    connect: (options) =>
+      Effect.clockWith((clock) =>
+        withResolver(
+          options.localAddress === undefined ? options.host : [options.host, options.localAddress],
+          world.resolver,
+          (resolver) => {
+            const dialer = tcpDialer(world, host, timelineOf(clock))
+            return options.tls === undefined || options.tls === false
+              ? dial<Transport>(options, resolver, dialer)
+              : dialTls(
+                tls.connect,
+                formatTarget(options.host, options.port),
+                options.connectTimeout,
+                (progress) => dialWithin<Transport>(progress, options, resolver, dialer),
+                options.tls === true ? {} : options.tls,
+                options.host
+              )
+          }
+        )
+      ),
 
-  listenUnix: (path, options, acceptor) => listenUnix(host, path, options, acceptor)
-})
+    connectUnix: (path, options) =>
+      Effect.clockWith((clock) => {
+        const problem = pathProblem(path)
+        const dialer = unixDialer(world, host, timelineOf(clock))
+        return problem !== undefined
+          ? Effect.fail(
+            new ConnectError({
+              reason: "Unknown",
+              target: path,
+              attempts: [],
+              code: Option.fromNullable(codeOf(problem)),
+              cause: problem,
+              detail: Option.some(problem.message)
+            })
+          )
+          : options.tls === undefined
+          ? dialUnix<Transport>(path, options, dialer)
+          : dialTls(
+            tls.connect,
+            path,
+            options.connectTimeout,
+            (progress) => dialUnixWithin<Transport>(progress, path, dialer),
+            options.tls,
+            undefined
+          )
+      }),
+
+    listen: (options, acceptor) =>
+      tls.listen(
+        options.tls,
+        Address.tcp(typeof options.host === "string" ? options.host : options.host?.[0] ?? "::", options.port ?? 0),
+        acceptor,
+        (acceptor) =>
+          withResolver(options.host, world.resolver, (resolver) => listenTcp(host, options, acceptor, resolver))
+      ),
+
+    listenUnix: (path, options, acceptor) =>
+      tls.listen(options.tls, Address.unix(path), acceptor, (acceptor) => listenUnix(host, path, options, acceptor))
+  }
+}

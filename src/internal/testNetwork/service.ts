@@ -44,8 +44,8 @@ const hostProblems = (hosts: NonNullable<Api.Options["hosts"]>): ReadonlyArray<a
   ])
 }
 
-const makeWorld = (options: Pick<Api.Options, "conditions" | "seed">, recorder?: Recorder | undefined): World =>
-  new World(options.seed ?? 0, applyConditions(perfect, options.conditions ?? {}), recorder)
+const makeWorld = (options: Pick<Api.Options, "conditions" | "seed" | "tls">, recorder?: Recorder | undefined): World =>
+  new World(options.seed ?? 0, applyConditions(perfect, options.conditions ?? {}), recorder, options.tls)
 
 const firstOf = (problems: ReadonlyArray<argument.Problem>): argument.Problem =>
   problems.find((problem) => problem !== undefined)

@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import * as Address from "../../Address.js"
 import type { LinkConditions } from "../../Faults.js"
 import { makeStatic, ResolveError, type Service as ResolverService } from "../../Resolver.js"
+import type { TlsProvider } from "../../Transport.js"
 import type { Bytes } from "../bytes.js"
 import { Endpoint, type EndpointEvent, type EndpointObserver } from "../endpoint.js"
 import { Lane, LinkImpl, linksByAddress, override } from "../link.js"
@@ -48,7 +49,8 @@ export class World {
   constructor(
     readonly seed: number,
     private everywhere: PipeConditions,
-    readonly recorder: Recorder | undefined
+    readonly recorder: Recorder | undefined,
+    readonly tls: TlsProvider | undefined
   ) {}
 
   // ---------------------------------------------------------------------------
@@ -167,6 +169,8 @@ export class World {
     }
     const client = new Endpoint(local, remote, there.pipe, back.pipe, observer)
     const server = new Endpoint(copyOf(remote), copyOf(local), back.pipe, there.pipe, observer)
+    client.startTls = this.tls?.upgrade
+    server.startTls = this.tls?.upgrade
     const control = new LinkImpl(there, back)
     const link: Link = {
       number,
