@@ -24,9 +24,10 @@ export class ByteQueue {
   private readonly chunks: Array<Bytes> = []
   private head = 0
 
-  // The first chunk, and what a view of it is made from: reading these from a typed array costs more than the view.
+  // The first chunk, and what a view of it is made from, once that is asked for: reading these from a typed array costs
+  // more than the view, and takes the bytes of a short one out of V8's heap.
   private first: Bytes = emptyBytes
-  private firstBuffer: ArrayBufferLike = emptyBytes.buffer
+  private firstBuffer: ArrayBufferLike | undefined = undefined
   private firstBase = 0
   /** How much of the first chunk has been taken. */
   private offset = 0
@@ -99,9 +100,21 @@ export class ByteQueue {
 
   private setFirst(chunk: Bytes): void {
     this.first = chunk
-    this.firstBuffer = chunk.buffer
-    this.firstBase = chunk.byteOffset
+    this.firstBuffer = undefined
     this.offset = 0
+  }
+
+  /** Bytes of the first chunk: that chunk itself, if it is all of them and no `Buffer` or the like. */
+  private view(start: number, n: number): Bytes {
+    const { first } = this
+    if (n === first.length && first.constructor === Uint8Array) {
+      return first
+    }
+    if (this.firstBuffer === undefined) {
+      this.firstBuffer = first.buffer
+      this.firstBase = first.byteOffset
+    }
+    return new Uint8Array(this.firstBuffer, this.firstBase + start, n)
   }
 
   private dropFirst(): void {
@@ -130,7 +143,7 @@ export class ByteQueue {
     if (end > available) {
       return this.takeAcross(n)
     }
-    const bytes = new Uint8Array(this.firstBuffer, this.firstBase + start, n)
+    const bytes = this.view(start, n)
     this.length -= n
     this.position += n
     if (end === available) {
@@ -173,7 +186,7 @@ export class ByteQueue {
   /** The first `n` bytes, which must be there, without taking them. */
   peek(n: number): Bytes {
     if (this.offset + n <= this.first.length) {
-      return new Uint8Array(this.firstBuffer, this.firstBase + this.offset, n)
+      return this.view(this.offset, n)
     }
     const bytes = new Uint8Array(n)
     this.copyTo(bytes, n)
