@@ -1,16 +1,17 @@
 /** The process of one measurement of `growth.ts`: what one unit costs where there are so many. */
 import { Effect, Exit, Fiber, Scope } from "effect"
 import { type Address, Network, NodeNetwork, StreamReader } from "effect-netstreams"
+import type { YieldWrap } from "effect/Utils"
 import type { Amount } from "./growth.js"
 import { inputOf } from "./spawnNode.js"
 
 const chunkSize = 65_536
 
+type Reader = StreamReader.StreamReader
+type Read = (reader: Reader) => Generator<YieldWrap<Effect.Effect<unknown, unknown>>, void>
+
 /** Reads `n` units that come in chunks of 64 KiB, from memory. */
-const reading = (
-  unit: Uint8Array,
-  read: (reader: StreamReader.StreamReader) => Effect.Effect<unknown, unknown>
-) => {
+const reading = (unit: Uint8Array, read: Read) => {
   const repeats = Math.ceil(chunkSize / unit.length)
   const chunk = new Uint8Array(repeats * unit.length)
   for (let i = 0; i < repeats; i++) {
@@ -32,11 +33,15 @@ const reading = (
     })
 }
 
-const line = reading(new TextEncoder().encode(`${"x".repeat(79)}\n`), (reader) => reader.readLine)
+const line = reading(new TextEncoder().encode(`${"x".repeat(79)}\n`), function*(reader) {
+  yield* reader.readLine
+})
 
 const frame = reading(
   Uint8Array.of(0, 0, 0, 100, ...Array.from({ length: 100 }, () => 0)),
-  (reader) => Effect.flatMap(reader.readUint32, (length) => reader.readExactly(length))
+  function*(reader) {
+    yield* reader.readExactly(yield* reader.readUint32)
+  }
 )
 
 const portOf = ([address]: ReadonlyArray<Address.Address>): number => address?._tag === "TcpAddress" ? address.port : 0
@@ -46,7 +51,11 @@ const connection = (n: number) =>
   Effect.gen(function*() {
     const host = "127.0.0.1"
     const server = yield* Network.startServer({ host, port: 0, backlog: 511 }, ({ reader, writer }) =>
-      Effect.forever(Effect.flatMap(reader.readExactly(64), (message) => writer.write(message))))
+      Effect.gen(function*() {
+        while (!(yield* reader.atEof)) {
+          yield* writer.write(yield* reader.read(64))
+        }
+      }))
     const port = portOf(server.addresses)
     const message = new Uint8Array(64)
     const scope = yield* Scope.make()
@@ -58,7 +67,8 @@ const connection = (n: number) =>
     )
     yield* Effect.forEach(
       connections,
-      ({ reader, writer }) => Effect.zipRight(writer.write(message), reader.readExactly(64)),
+      ({ reader, writer }) =>
+        Effect.zipRight(writer.write(message), reader.readExactly(64)),
       { concurrency: 100, discard: true }
     )
     yield* Effect.forEach(connections, ({ close }) => close, { concurrency: 100, discard: true })
@@ -86,6 +96,6 @@ const cost = async (amount: number, atLeast: number): Promise<number> => {
 }
 
 const warm = kind === "connection" ? 500 : 100_000
-await cost(warm, 2e6)
-const micros = await cost(n, 1e6)
+await cost(warm, 1e6)
+const micros = await cost(n, 5e5)
 process.send!(micros, () => process.exit())

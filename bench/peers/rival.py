@@ -68,6 +68,9 @@ async def write(reader, writer):
         writer.write(message)
         await writer.drain()
         count += 1
+        # As beside it: where the peer takes everything at once, the loop would never turn.
+        if count % 256 == 0:
+            await asyncio.sleep(0)
 
 
 def cpu():

@@ -1,0 +1,100 @@
+/**
+ * The conformance kit over the sockets and streams of a system.
+ */
+import { describe } from "@effect/vitest"
+import * as Conformance from "effect-netstreams/Conformance"
+import type * as Connection from "effect-netstreams/Connection"
+import * as Network from "effect-netstreams/Network"
+import * as NodeNetwork from "effect-netstreams/NodeNetwork"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import { once } from "node:events"
+import * as Fs from "node:fs"
+import * as Net from "node:net"
+import { type Duplex, duplexPair } from "node:stream"
+import { describeTls } from "./support/certificates.js"
+import { over } from "./support/conformance.js"
+import { leavesNoHandles } from "./support/handles.js"
+import { temporaryDirectory } from "./support/nodePeers.js"
+import { type Ends, tcp, tlsKinds } from "./support/tlsPeers.js"
+
+leavesNoHandles()
+
+const pairOf = ({ client, server }: Ends) => ({ left: client, right: server })
+
+describe("TCP", () => {
+  over.live(Conformance.connection((options) => Effect.map(tcp.open(options), pairOf)))
+})
+
+const unix = (options: Connection.Options) =>
+  Effect.gen(function*() {
+    const directory = yield* Effect.acquireRelease(
+      Effect.sync(temporaryDirectory),
+      (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true, force: true }))
+    )
+    const accepted = yield* Deferred.make<Connection.Connection>()
+    yield* Network.startUnixServer(
+      `${directory}/s`,
+      { gracePeriod: 0, ...options },
+      (connection) => Effect.zipRight(Deferred.succeed(accepted, connection), connection.awaitClosed)
+    )
+    const left = yield* Network.openUnixConnection(`${directory}/s`, options)
+    return { left, right: yield* Deferred.await(accepted) }
+  }).pipe(Effect.provide(NodeNetwork.layer))
+
+describe("Unix sockets", () => {
+  over.live(Conformance.connection(unix, { reset: false }))
+})
+
+for (const { name, open } of tlsKinds) {
+  describeTls(name, () => {
+    over.live(Conformance.connection((options) => Effect.map(open(options), pairOf)))
+  })
+}
+
+/** Both ends taken over from sockets that others have made. */
+const adopted = (options: Connection.Options) =>
+  Effect.gen(function*() {
+    const server = yield* Effect.acquireRelease(
+      Effect.promise(async () => {
+        const server = Net.createServer({ pauseOnConnect: true }).listen(0, "127.0.0.1")
+        await once(server, "listening")
+        return server
+      }),
+      (server) => Effect.promise(() => new Promise((resolve) => server.close(resolve)))
+    )
+    const [left, right] = yield* Effect.promise(async () => {
+      const left = Net.connect((server.address() as Net.AddressInfo).port, "127.0.0.1")
+      const [[right]] = await Promise.all([once(server, "connection"), once(left, "connect")])
+      return [left, right as Net.Socket] as const
+    })
+    return yield* Effect.all([NodeNetwork.fromSocket(left, options), NodeNetwork.fromSocket(right, options)])
+  })
+
+describe("fromSocket", () => {
+  over.live(Conformance.connection(adopted))
+})
+
+/** Two streams of which one learns when the other is destroyed, as those of a real channel do. */
+const linkedDuplexes = () => {
+  const [left, right] = duplexPair()
+  const link = (from: Duplex, to: Duplex) =>
+    from.once("close", () => {
+      if (!to.readableEnded) {
+        to.destroy(Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" }))
+      }
+    })
+  link(left, right)
+  link(right, left)
+  return [left, right] as const
+}
+
+const duplexes = (options: Connection.Options) =>
+  Effect.suspend(() => {
+    const [left, right] = linkedDuplexes()
+    return Effect.all([NodeNetwork.fromDuplex(left, options), NodeNetwork.fromDuplex(right, options)])
+  })
+
+describe("fromDuplex", () => {
+  over.live(Conformance.connection(duplexes))
+})
