@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
@@ -15,6 +16,9 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     setupFiles: ["./vitest.setup.ts"],
     testTimeout: 10_000,
-    pool: "forks"
+    // Most tests wait more than they compute: a process each for two cores, where Vitest would keep one free.
+    pool: "forks",
+    maxWorkers: Math.max(2, availableParallelism() - 1),
+    minWorkers: 1
   }
 })
