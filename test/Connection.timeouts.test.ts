@@ -16,6 +16,7 @@ import { clockTimers } from "../src/internal/clockTimers.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import * as Server from "../src/Server.js"
 import { describeTls } from "./support/certificates.js"
+import { directory } from "./support/directory.js"
 import { handles, handlesLeft, leavesNoHandles } from "./support/handles.js"
 import { MemoryListener, memoryPair, settle } from "./support/memoryTransport.js"
 import { closeTag, dialled, portOf, rawConnect, rawServer, until } from "./support/rawPeer.js"
@@ -555,7 +556,7 @@ describe("with sockets", () => {
   it.scopedLive("Unix sockets on both sides, and what is adopted", () =>
     Effect.gen(function*() {
       const network = yield* NodeNetwork.make
-      const path = `/tmp/effect-netstreams-timeouts-${process.pid}.sock`
+      const path = `${yield* directory}/s`
       const ends: Array<string> = []
       yield* network.startUnixServer(path, { readTimeout: short }, (connection) =>
         Effect.gen(function*() {

@@ -8,8 +8,6 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
-import * as Os from "node:os"
-import * as Path from "node:path"
 import { expectTypeOf } from "vitest"
 import * as Address from "../src/Address.js"
 import type * as Connection from "../src/Connection.js"
@@ -19,6 +17,7 @@ import * as NodeNetwork from "../src/NodeNetwork.js"
 import * as Resolver from "../src/Resolver.js"
 import type * as Server from "../src/Server.js"
 import type { Backend } from "../src/Transport.js"
+import { directory } from "./support/directory.js"
 import { handles, handlesLeft, leavesNoHandles } from "./support/handles.js"
 import { MemoryListener, memoryPair } from "./support/memoryTransport.js"
 import { freePort, portOf, rawServer, turns, until } from "./support/rawPeer.js"
@@ -26,12 +25,6 @@ import { freePort, portOf, rawServer, turns, until } from "./support/rawPeer.js"
 leavesNoHandles()
 
 const noHandler = () => Effect.void
-
-/** A directory that goes with the test. */
-const temporaryDirectory = Effect.acquireRelease(
-  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "network-"))),
-  (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true, force: true }))
-)
 
 // ---------------------------------------------------------------------------
 // arguments
@@ -316,23 +309,23 @@ describe("what the system refuses to connect is a ConnectError", () => {
 
   it.scopedLive("where there is no such path: NotFound", () =>
     Effect.gen(function*() {
-      const directory = yield* temporaryDirectory
-      Fs.writeFileSync(`${directory}/file`, "")
+      const folder = yield* directory
+      Fs.writeFileSync(`${folder}/file`, "")
       for (const [path, code] of [["missing", "ENOENT"], ["file/below", "ENOTDIR"]] as const) {
-        const error = yield* connectError(Network.openUnixConnection(`${directory}/${path}`))
+        const error = yield* connectError(Network.openUnixConnection(`${folder}/${path}`))
         assert.strictEqual(error.reason, "NotFound")
         assert.deepStrictEqual(error.code, Option.some(code))
-        assert.strictEqual(error.target, `${directory}/${path}`)
-        assert.isTrue(Equal.equals(error.attempts[0]!.address, Address.unix(`${directory}/${path}`)))
-        assert.strictEqual(error.message, `connect to ${directory}/${path}: no such path (${code})`)
+        assert.strictEqual(error.target, `${folder}/${path}`)
+        assert.isTrue(Equal.equals(error.attempts[0]!.address, Address.unix(`${folder}/${path}`)))
+        assert.strictEqual(error.message, `connect to ${folder}/${path}: no such path (${code})`)
       }
     }))
 
   it.scopedLive("where a socket file is left of a server that is gone, or a path is no socket: Refused", () =>
     Effect.gen(function*() {
-      const directory = yield* temporaryDirectory
-      Fs.writeFileSync(`${directory}/file`, "")
-      const error = yield* connectError(Network.openUnixConnection(`${directory}/file`))
+      const folder = yield* directory
+      Fs.writeFileSync(`${folder}/file`, "")
+      const error = yield* connectError(Network.openUnixConnection(`${folder}/file`))
       assert.strictEqual(error.reason, "Refused")
     }))
 
@@ -350,9 +343,9 @@ describe("what the system refuses to connect is a ConnectError", () => {
     "where permissions forbid it: PermissionDenied (skipped for the superuser)",
     () =>
       Effect.gen(function*() {
-        const directory = yield* temporaryDirectory
-        Fs.chmodSync(directory, 0)
-        const error = yield* connectError(Network.openUnixConnection(`${directory}/s`))
+        const folder = yield* directory
+        Fs.chmodSync(folder, 0)
+        const error = yield* connectError(Network.openUnixConnection(`${folder}/s`))
         assert.strictEqual(error.reason, "PermissionDenied")
         assert.deepStrictEqual(error.code, Option.some("EACCES"))
         assert.include(error.message, "permission denied (EACCES)")
@@ -383,7 +376,7 @@ describe("what the system refuses to listen on is a ListenError", () => {
 
   it.scopedLive("where a Unix server lives at the path, which is left to it: AddressInUse", () =>
     Effect.gen(function*() {
-      const path = `${yield* temporaryDirectory}/s`
+      const path = `${yield* directory}/s`
       const { accepted } = yield* rawServer(path)
       const error = yield* listenError(Network.startUnixServer(path, {}, noHandler))
       assert.strictEqual(error.reason, "AddressInUse")
@@ -406,7 +399,7 @@ describe("what the system refuses to listen on is a ListenError", () => {
 
   it.scopedLive("where the directory is missing: NotFound", () =>
     Effect.gen(function*() {
-      const path = `${yield* temporaryDirectory}/missing/s`
+      const path = `${yield* directory}/missing/s`
       const error = yield* listenError(Network.startUnixServer(path, {}, noHandler))
       assert.strictEqual(error.reason, "NotFound")
       assert.deepStrictEqual(error.code, Option.some("ENOENT"))

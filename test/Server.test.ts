@@ -22,10 +22,10 @@ import type { ListenError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import * as Server from "../src/Server.js"
 import { Random, toLatin1 } from "./support/chunkings.js"
+import { directory } from "./support/directory.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { client, counts, echo, isDone, serve, start } from "./support/memoryServer.js"
 import { MemoryListener, type MemoryOptions, settle } from "./support/memoryTransport.js"
-import { temporaryDirectory } from "./support/nodePeers.js"
 import { portOf, rawConnect, turns, until } from "./support/rawPeer.js"
 
 leavesNoHandles()
@@ -869,11 +869,7 @@ describe("Server.layer", () => {
 
   it.scopedLive("on a Unix socket", () =>
     Effect.gen(function*() {
-      const directory = yield* Effect.acquireRelease(
-        Effect.sync(temporaryDirectory),
-        (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true }))
-      )
-      const path = `${directory}/s`
+      const path = `${yield* directory}/s`
       yield* Effect.gen(function*() {
         const server = yield* Server.Server
         assert.deepStrictEqual(server.addresses, [Address.unix(path)])

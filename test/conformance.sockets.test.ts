@@ -9,13 +9,12 @@ import * as NodeNetwork from "effect-netstreams/NodeNetwork"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { once } from "node:events"
-import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { type Duplex, duplexPair } from "node:stream"
 import { describeTls } from "./support/certificates.js"
 import { over } from "./support/conformance.js"
+import { directory } from "./support/directory.js"
 import { leavesNoHandles } from "./support/handles.js"
-import { temporaryDirectory } from "./support/nodePeers.js"
 import { type Ends, tcp, tlsKinds } from "./support/tlsPeers.js"
 
 leavesNoHandles()
@@ -28,17 +27,14 @@ describe("TCP", () => {
 
 const unix = (options: Connection.Options) =>
   Effect.gen(function*() {
-    const directory = yield* Effect.acquireRelease(
-      Effect.sync(temporaryDirectory),
-      (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true, force: true }))
-    )
+    const path = `${yield* directory}/s`
     const accepted = yield* Deferred.make<Connection.Connection>()
     yield* Network.startUnixServer(
-      `${directory}/s`,
+      path,
       { gracePeriod: 0, ...options },
       (connection) => Effect.zipRight(Deferred.succeed(accepted, connection), connection.awaitClosed)
     )
-    const left = yield* Network.openUnixConnection(`${directory}/s`, options)
+    const left = yield* Network.openUnixConnection(path, options)
     return { left, right: yield* Deferred.await(accepted) }
   }).pipe(Effect.provide(NodeNetwork.layer))
 

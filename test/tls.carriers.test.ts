@@ -3,7 +3,6 @@ import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { once } from "node:events"
-import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { Duplex } from "node:stream"
 import * as NodeTls from "node:tls"
@@ -12,8 +11,8 @@ import * as Network from "../src/Network.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import type * as Tls from "../src/Tls.js"
 import { certificates, describeTls } from "./support/certificates.js"
+import { directory } from "./support/directory.js"
 import { leavesNoHandles } from "./support/handles.js"
-import { temporaryDirectory } from "./support/nodePeers.js"
 import { closeTag, portOf, until } from "./support/rawPeer.js"
 import { collecting, dialling, identity, nodeClient, outcome, reason, text, trust } from "./support/tlsPeers.js"
 
@@ -42,11 +41,6 @@ const converse = (client: Connection, server: Connection) =>
     assert.strictEqual(yield* closeTag(client), "Peer")
     assert.strictEqual(yield* closeTag(server), "Peer")
   })
-
-const directory = Effect.acquireRelease(
-  Effect.sync(temporaryDirectory),
-  (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true }))
-)
 
 /** A server of Node's that listens, for somebody to adopt. */
 const netServer = (path?: string) =>

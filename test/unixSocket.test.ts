@@ -15,14 +15,10 @@ import { longestPath, pathProblem } from "../src/internal/node/unixPath.js"
 import { listenUnix } from "../src/internal/node/unixSocket.js"
 import type { ListenError } from "../src/NetworkError.js"
 import type { Listener, UnixListenOptions } from "../src/Transport.js"
-import { Accepted, openDescriptors, Peer, Recorder, runScript, temporaryDirectory, until } from "./support/nodePeers.js"
+import { directory } from "./support/directory.js"
+import { Accepted, openDescriptors, Peer, Recorder, runScript, until } from "./support/nodePeers.js"
 
 const linux = process.platform === "linux"
-
-const directory = Effect.acquireRelease(
-  Effect.sync(() => Fs.realpathSync(temporaryDirectory())),
-  (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true, force: true }))
-)
 
 const listen = (
   path: string,
@@ -211,13 +207,13 @@ describe("a file that is in the way", () => {
       const child = spawn(process.execPath, [
         "-e",
         `require("node:net").createServer().listen({ path: ${JSON.stringify(path)}, backlog: 1 }, () => {
+           // Written before it goes to sleep, for a pipe is written to at once.
            process.stdout.write("up")
-           setTimeout(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0), 0)
+           Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
          })`
       ])
       yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGKILL")))
       yield* Effect.promise(() => once(child.stdout, "data"))
-      yield* Effect.sleep("50 millis")
       const fillers = Array.from({ length: 5 }, () => Net.connect(path).on("error", () => {}))
       const error = yield* Effect.flip(listen(path))
       assert.strictEqual(error.reason, "AddressInUse")

@@ -4,24 +4,10 @@
  * No outcome may depend on how a peer, a kernel or a TLS record cut the bytes into chunks, so a test of reading runs over
  * all `chunkings` of its input. Everything here is the same in every run.
  */
+import { Random as Numbers } from "../../src/internal/random.js"
 
-/** Numbers that look random: mulberry32. */
-export class Random {
-  private state: number
-
-  constructor(seed: number) {
-    this.state = seed >>> 0
-  }
-
-  /** At least 0 and less than 1. */
-  next(): number {
-    this.state = (this.state + 0x6d2b79f5) >>> 0
-    let t = this.state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-
+/** Numbers that look random, and what tests make of them. */
+export class Random extends Numbers {
   /** An integer of `min` to `max`, both included. */
   between(min: number, max: number): number {
     return min + Math.floor(this.next() * (max - min + 1))

@@ -16,9 +16,10 @@ import type * as Connection from "../../Connection.js"
 import type { ConnectionError } from "../../NetworkError.js"
 import type * as StreamReader from "../../StreamReader.js"
 import type * as StreamWriter from "../../StreamWriter.js"
+import { concat } from "../bytes.js"
 import { Random } from "../random.js"
 import type { ConformanceError } from "./conformanceError.js"
-import { cutAt, joined, Pattern, printed, sameBytes, utf8 } from "./pattern.js"
+import { cutAt, Pattern, printed, sameBytes, utf8 } from "./pattern.js"
 import { defectOf, outcomeOf, reasonOf, type Running, type Trial } from "./trial.js"
 
 export interface End {
@@ -350,7 +351,7 @@ const deliveryCases: ReadonlyArray<Definition> = [
           yield* at % 5000 < 1000 ? t.settle : Effect.void
         }
         yield* writing.result
-        yield* t.compare(far.name, joined(chunks), pattern, 0)
+        yield* t.compare(far.name, concat(chunks), pattern, 0)
       })
   },
   {
@@ -401,7 +402,7 @@ const deliveryCases: ReadonlyArray<Definition> = [
               Effect.suspend(() => {
                 const pieces = message(fiber, index)
                 return Effect.zipRight(
-                  index % 2 === 0 ? near.writer.writeAll(pieces) : near.writer.write(joined(pieces)),
+                  index % 2 === 0 ? near.writer.writeAll(pieces) : near.writer.write(concat(pieces)),
                   index % 3 === 0 ? Effect.yieldNow() : Effect.void
                 )
               }), { discard: true })
@@ -1067,7 +1068,7 @@ const resumptions: ReadonlyArray<{
       after: "",
       gives: "abc",
       read: (reader) =>
-        Effect.map(Stream.run(reader.bytes, Sink.take(1)), (chunks) => latin1(joined(Chunk.toReadonlyArray(chunks))))
+        Effect.map(Stream.run(reader.bytes, Sink.take(1)), (chunks) => latin1(concat(Chunk.toReadonlyArray(chunks))))
     }
   ]
 })()
