@@ -10,9 +10,10 @@ import * as Net from "node:net"
 import * as Stream from "node:stream"
 import { Worker } from "node:worker_threads"
 import * as Address from "../src/Address.js"
+import { AcceptedTransports } from "../src/internal/node/accepted.js"
 import { backend } from "../src/internal/node/backend.js"
 import { socketSettings } from "../src/internal/node/socketSettings.js"
-import { AcceptedTransports, coalesce, fromDuplex, fromSocket, tcpAddress } from "../src/internal/node/transport.js"
+import { coalesce, fromDuplex, fromSocket, tcpAddress } from "../src/internal/node/transport.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import {
   dialTcp,
@@ -29,7 +30,7 @@ import {
 type Kind = keyof typeof pairs
 
 const kinds = Object.keys(pairs) as ReadonlyArray<Kind>
-const tcpKinds = ["dialled", "accepted", "adopted"] as const
+const tcpKinds = ["dialled", "accepted", "accepted, not lent to", "adopted"] as const
 
 const withPair = async (
   kind: Kind,
@@ -613,7 +614,7 @@ describe("addresses", () => {
   it("are shared by the connections to one address", async () => {
     const server = Net.createServer().listen(0, "127.0.0.1")
     await once(server, "listening")
-    const transports = new AcceptedTransports(server)
+    const transports = new AcceptedTransports(server, true)
     const port = portOf(server)
     const sockets = await Promise.all([1, 2].map(async () => {
       const client = Net.connect(port, "127.0.0.1")
@@ -657,6 +658,36 @@ describe("many connections at once", () => {
       assert.strictEqual(recorder.received, 10 * 100_000 + 20 * 10)
       assert.isTrue(recorder.chunks.every((chunk) => chunk.every((byte) => byte === tag.charCodeAt(0))))
     })
+    server.close()
+  })
+})
+
+describe("a socket of a server of ours", () => {
+  const listenersFor = (pair: Pair): number =>
+    (pair.transport as unknown as { readonly stream: Net.Socket }).stream.listenerCount("data")
+
+  it("is lent its buffers in this version of Node", () =>
+    withPair("accepted", {}, async (pair, recorder) => {
+      pair.transport.start(recorder)
+      assert.strictEqual(listenersFor(pair), 0)
+    }))
+
+  it("is read by events where it can't be", () =>
+    withPair("accepted, not lent to", {}, async (pair, recorder) => {
+      pair.transport.start(recorder)
+      assert.strictEqual(listenersFor(pair), 1)
+    }))
+
+  it("of somebody else's server is left as it is", async () => {
+    const server = Net.createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, "127.0.0.1")
+    await once(server, "listening")
+    const transports = new AcceptedTransports(server, false)
+    const client = Net.connect(portOf(server), "127.0.0.1")
+    const [socket] = await once(server, "connection") as [Net.Socket]
+    transports.make(socket).start(new Recorder())
+    assert.strictEqual(socket.listenerCount("data"), 1)
+    socket.destroy()
+    client.destroy()
     server.close()
   })
 })

@@ -222,9 +222,23 @@ class Tunnel extends Stream.Duplex {
   }
 }
 
+const acceptTcp = async (options: PairOptions = {}): Promise<Pair> => {
+  const acceptor = new Accepted()
+  const listener = await Effect.runPromise(listenTcp({ host: "127.0.0.1" }, acceptor, resolver))
+  const socket = await rawConnect({ host: "127.0.0.1", port: (listener.addresses[0] as Address.TcpAddress).port })
+  await until(() => acceptor.transports.length > 0)
+  return made(acceptor.transports[0]!, socket, options, () => Effect.runPromise(listener.close))
+}
+
+/** As a Node would be whose sockets can't be lent a buffer. */
+const withoutLending = (transport: Transport): void => {
+  const { _handle } = (transport as unknown as { readonly stream: { readonly _handle: object } }).stream
+  Object.defineProperty(_handle, "useUserBuffer", { value: undefined })
+}
+
 /** Every way to come by a transport. */
 export const pairs: Record<
-  "dialled" | "accepted" | "adopted" | "unix dialled" | "unix accepted" | "duplex",
+  "dialled" | "accepted" | "accepted, not lent to" | "adopted" | "unix dialled" | "unix accepted" | "duplex",
   (options?: PairOptions) => Promise<Pair>
 > = {
   dialled: async (options = {}) => {
@@ -233,12 +247,12 @@ export const pairs: Record<
     return made(transport, socket, options, close(server))
   },
 
-  accepted: async (options = {}) => {
-    const acceptor = new Accepted()
-    const listener = await Effect.runPromise(listenTcp({ host: "127.0.0.1" }, acceptor, resolver))
-    const socket = await rawConnect({ host: "127.0.0.1", port: (listener.addresses[0] as Address.TcpAddress).port })
-    await until(() => acceptor.transports.length > 0)
-    return made(acceptor.transports[0]!, socket, options, () => Effect.runPromise(listener.close))
+  accepted: (options) => acceptTcp(options),
+
+  "accepted, not lent to": async (options) => {
+    const pair = await acceptTcp(options)
+    withoutLending(pair.transport)
+    return pair
   },
 
   adopted: async (options = {}) => {

@@ -9,9 +9,9 @@ import * as Effect from "effect/Effect"
 import * as Net from "node:net"
 import { OverloadError } from "../../NetworkError.js"
 import type { Acceptor, Transport } from "../../Transport.js"
+import { AcceptedTransports } from "./accepted.js"
 import { descriptorLimit, descriptorOf, firstReserved } from "./descriptors.js"
 import type { SocketSettings } from "./socketSettings.js"
-import { AcceptedTransports } from "./transport.js"
 
 /** @internal */
 export class Acceptance {
@@ -27,13 +27,20 @@ export class Acceptance {
   server(settings: SocketSettings): Net.Server {
     // Nothing is read before somebody wants it: connections may wait, and what they send waits in the system.
     const server = Net.createServer({ allowHalfOpen: true, pauseOnConnect: true, ...settings })
-    this.attach(server)
+    this.take(server, new AcceptedTransports(server, true, this.path))
     return server
   }
 
-  /** Takes the connections of a server, each of which `prepare` sees first, until what it returns is called. */
-  attach(server: Net.Server, prepare?: ((socket: Net.Socket) => void) | undefined): () => void {
-    const transports = new AcceptedTransports(server, this.path)
+  /** Takes the connections of somebody's server, each of which `prepare` sees first, until what it returns is called. */
+  attach(server: Net.Server, prepare: (socket: Net.Socket) => void): () => void {
+    return this.take(server, new AcceptedTransports(server, false, this.path), prepare)
+  }
+
+  private take(
+    server: Net.Server,
+    transports: AcceptedTransports,
+    prepare?: ((socket: Net.Socket) => void) | undefined
+  ): () => void {
     const onConnection = (socket: Net.Socket) => {
       prepare?.(socket)
       const transport = transports.make(socket)

@@ -6,7 +6,7 @@ import type * as Net from "node:net"
 import type * as Address from "../../Address.js"
 import type { SocketOptions, Transport } from "../../Transport.js"
 import type { AttemptReceiver, Dialer } from "../dial.js"
-import { open } from "./intake.js"
+import { open } from "./dialled.js"
 import { type SocketSettings, socketSettings, unixSettings } from "./socketSettings.js"
 
 const connect = (

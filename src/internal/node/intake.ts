@@ -1,8 +1,8 @@
 /**
- * Reading into memory of our own: the transport of a dialled socket.
+ * Reading into memory of our own.
  *
- * Theory of operation. Node fills a buffer that we lend it (`onread`) and asks for the next one after every read. Two
- * ways of lending, each good at what the other is bad at:
+ * Theory of operation. Node fills a buffer that we lend it and asks for the next one after every read. Two ways of
+ * lending, each good at what the other is bad at:
  *
  * - **Small reads** go into one buffer that every connection of the process shares, and are copied out of it: a copy of a
  *   few hundred bytes costs less than the 64 KiB that Node allocates for a read whose size it can't know. A connection
@@ -20,91 +20,44 @@
  * Node calls the function that lends without saying for whom, but directly after the one that received. So the transport
  * that received leaves the next buffer in a variable for it.
  */
-import * as Net from "node:net"
-import type * as Address from "../../Address.js"
-import type { Transport } from "../../Transport.js"
-import { type AttemptFailure, type AttemptReceiver } from "../dial.js"
-import { addressReason, codeOf } from "../errno.js"
-import type { SocketSettings } from "./socketSettings.js"
-import { localOf, remoteOf, SocketTransport, unnamed } from "./transport.js"
+import { SocketTransport } from "./transport.js"
 
 /** Also the size of a slab: what a system call takes is rarely more, and a chunk is what a slow reader may overshoot by. */
 const bufferSize = 64 * 1024
 /** A read of at least this much makes the next one worth a slab. */
 const large = 32 * 1024
 
-const lends = process.platform !== "win32"
+/** Whether the buffer may be shared here. */
+export const lends = process.platform !== "win32"
 
 let shared: Uint8Array | undefined
 
 /** Not zeroed: what has not been read is not handed out. */
 const newBuffer = (): Uint8Array => new Uint8Array(Buffer.allocUnsafeSlow(bufferSize).buffer)
 
-const attemptFailure = (cause: unknown): AttemptFailure => {
-  const code = codeOf(cause)
-  return { reason: addressReason(code), code, cause }
-}
-
 /** What the next read goes into: `undefined` is the shared buffer. */
 let next: Uint8Array | undefined
 
-const lend = (): Uint8Array => {
+/** What Node calls for a buffer. */
+export const lend = (): Uint8Array => {
   const buffer = next ?? (shared ??= newBuffer())
   next = undefined
   return buffer
 }
 
 /**
- * The transport of a socket that this side connects.
+ * The transport of a socket that reads into what it is lent, where it can.
  *
  * @internal
  */
-export class DialledTransport extends SocketTransport {
+export abstract class IntakeTransport extends SocketTransport {
   private paused = false
-  /** Told of the outcome while the socket connects. */
-  private attempt: AttemptReceiver<Transport> | undefined = undefined
 
-  /** Begins to connect, and calls the receiver once. A transport that is destroyed before that calls nobody. */
-  connect(options: Net.NetConnectOpts, to: Address.Address, attempt: AttemptReceiver<Transport>): void {
-    const socket = this.stream
-    this.attempt = attempt
-    this.remoteAddress = to
-    // Nothing is to be read before `start`.
-    socket.pause()
-    try {
-      socket.connect(options, () => {
-        if (to._tag === "TcpAddress") {
-          this.localAddress = localOf(socket)
-          // To ask costs a system call, and other notations exist only for IPv6.
-          if (to.family === 6 || to.host === "0.0.0.0") {
-            this.remoteAddress = remoteOf(socket)
-          }
-        }
-        this.attempt = undefined
-        attempt.onConnected(this)
-      })
-    } catch (error) {
-      socket.destroy()
-      this.failed(error)
-    }
-  }
-
-  override failed(error: unknown): void {
-    super.failed(error)
-    const attempt = this.attempt
-    if (attempt !== undefined) {
-      this.attempt = undefined
-      attempt.onFailed(attemptFailure(error))
-    }
-  }
-
-  override destroy(): void {
-    this.attempt = undefined
-    super.destroy()
-  }
+  /** Whether the socket is lent its buffers; else it emits `data`. Asked once, before anything is read. */
+  protected abstract borrows(): boolean
 
   protected override flow(): void {
-    if (lends) {
+    if (this.borrows()) {
       this.stream.resume()
     } else {
       super.flow()
@@ -139,21 +92,4 @@ export class DialledTransport extends SocketTransport {
     // `resume` and `pause` in one turn leave Node reading.
     return !this.paused
   }
-}
-
-/**
- * A transport that is still to be connected.
- *
- * @internal
- */
-export const open = (settings: SocketSettings): DialledTransport => {
-  const socket = new Net.Socket(
-    {
-      allowHalfOpen: true,
-      ...settings,
-      onread: lends ? { buffer: lend, callback: (size, buffer) => transport.read(size, buffer) } : undefined
-    } as Net.SocketConstructorOpts & { readonly onread?: Net.OnReadOpts | undefined }
-  )
-  const transport = new DialledTransport(socket, unnamed, unnamed)
-  return transport
 }

@@ -10,9 +10,9 @@
  * The listeners are three or four functions shared by all transports, which find theirs through a symbol on the stream:
  * a connection costs no closure until it writes.
  *
- * How bytes come in depends on who made the socket. One that was accepted or adopted emits `data`, each chunk in memory
- * of its own, 64 KiB of it however little was read. For one that is dialled, Node takes the buffers to read into from us
- * (`onread`); `intake.ts` has what becomes of that.
+ * How bytes come in depends on who made the socket. One that was adopted emits `data`, each chunk in memory of its own,
+ * 64 KiB of it however little was read. For those that this library dials or accepts, Node takes the buffers to read into
+ * from us; `intake.ts` has what becomes of that.
  */
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
@@ -28,6 +28,9 @@ const owner: unique symbol = Symbol.for("effect-netstreams/node/transport")
 interface Owned extends Stream.Duplex {
   [owner]?: StreamTransport | undefined
 }
+
+/** The transport of a stream, until it has closed. */
+export const ownerOf = (stream: Stream.Duplex): StreamTransport | undefined => (stream as Owned)[owner]
 
 function onData(this: Owned, chunk: Uint8Array | string): void {
   this[owner]?.received(chunk)
@@ -463,34 +466,6 @@ export const remoteOf = (socket: Net.Socket): Address.TcpAddress => {
   return host === undefined || socket.remotePort === undefined
     ? tcpAddress(socket.localFamily === "IPv6" ? "::" : "0.0.0.0", 0)
     : tcpAddress(host, socket.remotePort)
-}
-
-/**
- * Makes the transports of one server, which have their local address in common where it listens on a single one.
- *
- * @internal
- */
-export class AcceptedTransports {
-  private shared: Address.Address | "none" | undefined = undefined
-
-  /** `path` is that of a Unix listener. */
-  constructor(private readonly server: Net.Server, private readonly path?: string | undefined) {}
-
-  make(socket: Net.Socket): SocketTransport {
-    const shared = this.shared ??= this.findShared()
-    const local = shared === "none" ? localOf(socket) : shared
-    return new SocketTransport(socket, local, local._tag === "TcpAddress" ? remoteOf(socket) : unnamed)
-  }
-
-  private findShared(): Address.Address | "none" {
-    if (this.path !== undefined) {
-      return Address.unix(this.path)
-    }
-    const address = this.server.address()
-    return typeof address !== "object" || address === null || address.address === "::" || address.address === "0.0.0.0"
-      ? "none"
-      : tcpAddress(address.address, address.port)
-  }
 }
 
 const adopt = (stream: Stream.Duplex): void => {
