@@ -278,7 +278,10 @@ export interface StreamReader<out E = ConnectionError> {
     options?: Omit<LinesOptions, "readAhead"> | undefined
   ): Effect.Effect<void, LimitOverrunError | IncompleteReadError | E | E2, R2>
 
-  /** The rest of the stream, in the chunks that arrive. Never reads ahead. */
+  /**
+   * The rest of the stream, in the chunks that arrive; short ones that wait together are joined. Never reads ahead: what
+   * it has not emitted is there for the next read.
+   */
   readonly bytes: Stream.Stream<Uint8Array, E>
 
   /**

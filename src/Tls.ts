@@ -58,7 +58,7 @@ export interface CommonOptions {
   readonly minVersion?: Version | undefined
   /** `"TLSv1.3"` by default. */
   readonly maxVersion?: Version | undefined
-  /** How long the handshake may take: 60 seconds, as in asyncio. */
+  /** How long the handshake may take, longer than 0: 60 seconds, as in asyncio. */
   readonly handshakeTimeout?: Duration.DurationInput | undefined
   /**
    * How long a close waits for the peer's close_notify, beside what `closeTimeout` says: 30 seconds, as in asyncio. Zero

@@ -129,6 +129,7 @@ const illegal: Record<string, typeof ofConnections> = {
     [{ path: "" }, "path", "\"\""],
     [{ path: 5 }, "path", "5"],
     [{ host: "h" }, "host", "\"h\""],
+    [{ port: 80 }, "port", "80"],
     [{ connectTimeout: -1 }, "connectTimeout", "-1"],
     ...ofConnections
   ],
@@ -147,6 +148,7 @@ const illegal: Record<string, typeof ofConnections> = {
   startUnixServer: [
     [{ path: "" }, "path", "\"\""],
     [{ host: "h" }, "host", "\"h\""],
+    [{ port: 80 }, "port", "80"],
     [{ mode: 0o7777 }, "mode", "4095"],
     [{ mode: -1 }, "mode", "-1"],
     [{ mode: 0.5 }, "mode", "0.5"],

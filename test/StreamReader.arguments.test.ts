@@ -47,7 +47,21 @@ const wrongSeparators: ReadonlyArray<readonly [value: unknown, shown: ReadonlyAr
   [[], ["must not be empty", "[]"]],
   [["a", ""], ["at least one byte", "index 1"]],
   [["", "a"], ["at least one byte", "index 0"]],
-  [[latin1("a"), "b", new Uint8Array(0)], ["at least one byte", "index 2"]]
+  [[latin1("a"), "b", new Uint8Array(0)], ["at least one byte", "index 2"]],
+  [10, ["a string, a Uint8Array or a list of them", "number"]],
+  [undefined, ["a string, a Uint8Array or a list of them", "undefined"]],
+  [null, ["a string, a Uint8Array or a list of them"]],
+  [["a", 10], ["a string, a Uint8Array or a list of them", "number at index 1"]],
+  [{ length: 1 }, ["a string, a Uint8Array or a list of them", "object"]]
+]
+
+const noBytes: ReadonlyArray<readonly [value: unknown, kind: string]> = [
+  ["abc", "string"],
+  [3, "number"],
+  [undefined, "undefined"],
+  [[1, 2], "object"],
+  [new ArrayBuffer(2), "object"],
+  [new Uint16Array(2), "object"]
 ]
 
 const wrongLimits: ReadonlyArray<readonly [value: unknown, shown: string]> = [
@@ -84,6 +98,35 @@ describe("StreamReader, wrong arguments", () => {
         }
       }))
   }
+
+  it.effect("that are no bytes are defects that say so, wherever bytes are wanted, and nothing is read or added", () =>
+    Effect.gen(function*() {
+      for (const [wrong, kind] of noBytes) {
+        const { feed, reader } = yield* fed("abc")
+        isIllegal(yield* defect(reader.readInto(wrong as never)), "readInto: buffer", `got ${kind}`)
+        isIllegal(yield* defect(reader.unread(wrong as never)), "unread: bytes", `got ${kind}`)
+        isIllegal(yield* defect(feed.data(wrong as never)), "feed.data: bytes", `got ${kind}`)
+        assert.strictEqual(yield* rest(reader, feed), "abc")
+        const over = Effect.flatMap(StreamReader.fromStream(Stream.make(wrong as never)), (reader) => reader.read(1))
+        isIllegal(yield* defect(Effect.scoped(over)), "fromStream", `got ${kind}`)
+      }
+    }))
+
+  it.effect("of streams of lines are defects that name the option and the value", () =>
+    Effect.gen(function*() {
+      const wrong = [
+        ["maxLength", 0],
+        ["onOverrun", "drop"],
+        ["lastLine", "skip"],
+        ["readAhead", "no"],
+        ["encoding", "utf-7"]
+      ] as const
+      for (const [option, value] of wrong) {
+        const { reader } = yield* fed("abc")
+        const options = { [option]: value } as never
+        isIllegal(yield* defect(Stream.runDrain(reader.lines(options))), option, `got ${JSON.stringify(value)}`)
+      }
+    }))
 
   it.effect("of make and fromStream are defects that name the limit and its value", () =>
     Effect.gen(function*() {

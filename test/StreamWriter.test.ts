@@ -179,6 +179,12 @@ describe("what is written", () => {
           assert.match(defect.message, /must be .*Uint8Array or .*string/)
         }
       }
+      for (const wrong of [42, null, undefined, {}] as ReadonlyArray<any>) {
+        const exit = yield* Effect.exit(writer.writeAll(wrong))
+        const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
+        assert(Cause.isIllegalArgumentException(defect), `a list that is ${String(wrong)} was written`)
+        assert.match(defect.message, /writeAll: chunks must be an iterable/)
+      }
       assert.deepStrictEqual(near.writes, [])
     }))
 

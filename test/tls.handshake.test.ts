@@ -462,6 +462,7 @@ describeTls("arguments", () => {
     Effect.gen(function*() {
       const cases: ReadonlyArray<readonly [Tls.ClientOptions, string]> = [
         [{ handshakeTimeout: -1 }, "handshakeTimeout"],
+        [{ handshakeTimeout: 0 }, "handshakeTimeout"],
         [{ shutdownTimeout: "soon" as never }, "shutdownTimeout"],
         [{ minVersion: "TLSv1.1" as never }, "minVersion"],
         [{ serverName: "" }, "serverName"]

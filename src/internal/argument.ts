@@ -23,6 +23,9 @@ const integer = (name: string, value: unknown, min: number, max: number, meaning
     ? undefined
     : `${name} must be ${meaning}, got ${show(value)}`
 
+export const bytes = (name: string, value: unknown): Problem =>
+  value instanceof Uint8Array ? undefined : `${name} must be a Uint8Array, got ${typeof value}`
+
 /** A number of bytes to read. */
 export const count = (name: string, value: number): Problem =>
   integer(name, value, 0, Number.MAX_SAFE_INTEGER, "a whole number of bytes, 0 or more")

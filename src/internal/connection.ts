@@ -211,7 +211,7 @@ export const tlsProblems = (
   prefix: string,
   options: Tls.CommonOptions & Pick<Tls.ClientOptions, "serverName"> & Pick<Tls.ServerOptions, "maxHandshakes">
 ): ReadonlyArray<argument.Problem> => [
-  argument.duration(`${prefix}handshakeTimeout`, options.handshakeTimeout),
+  argument.timeLimit(`${prefix}handshakeTimeout`, options.handshakeTimeout),
   argument.duration(`${prefix}shutdownTimeout`, options.shutdownTimeout),
   argument.oneOf(`${prefix}minVersion`, options.minVersion, ["TLSv1.2", "TLSv1.3"]),
   argument.oneOf(`${prefix}maxVersion`, options.maxVersion, ["TLSv1.2", "TLSv1.3"]),

@@ -21,6 +21,8 @@ const noPath = (options: object): argument.Problem =>
 const noHost = (options: object): argument.Problem =>
   "host" in options && options.host !== undefined
     ? `host must not be given with a path, got ${JSON.stringify(options.host)}`
+    : "port" in options && options.port !== undefined
+    ? `port must not be given with a path, got ${JSON.stringify(options.port)}`
     : undefined
 
 const hostProblems = (host: string | ReadonlyArray<string> | undefined): ReadonlyArray<argument.Problem> =>

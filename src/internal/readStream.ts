@@ -60,6 +60,7 @@ const optionsProblem = (name: string, options: Api.LinesOptions): argument.Probl
   argument.positive(`${name}: maxLength`, options.maxLength) ??
     argument.oneOf(`${name}: onOverrun`, options.onOverrun, ["fail", "skip", "truncate"]) ??
     argument.oneOf(`${name}: lastLine`, options.lastLine, ["emit", "drop", "fail"]) ??
+    argument.oneOf(`${name}: readAhead`, options.readAhead, [true, false]) ??
     (options.encoding === undefined ? undefined : encodingProblem(options.encoding))
 
 /** @internal */

@@ -129,19 +129,27 @@ export const lineFeed: Separator = new Separator([new Uint8Array([10])])
 
 /** Why a value can't be a separator. */
 export const separatorProblem = (input: SeparatorInput): string | undefined => {
-  if (Array.isArray(input)) {
-    return input.length === 0
-      ? "a list of separators must not be empty, got []"
-      : input.some((one: string | Bytes) => one.length === 0)
-      ? `a separator must have at least one byte, got an empty one at index ${
-        input.findIndex((one: string | Bytes) => one.length === 0)
-      }`
-      : undefined
+  if (!Array.isArray(input)) {
+    return problemOfOne(input)
   }
-  return (input as string | Bytes).length === 0
-    ? `a separator must have at least one byte, got ${typeof input === "string" ? "\"\"" : "an empty Uint8Array"}`
-    : undefined
+  if (input.length === 0) {
+    return "a list of separators must not be empty, got []"
+  }
+  for (let i = 0; i < input.length; i++) {
+    const problem = problemOfOne(input[i])
+    if (problem !== undefined) {
+      return `${problem} at index ${i}`
+    }
+  }
+  return undefined
 }
+
+const problemOfOne = (one: unknown): string | undefined =>
+  typeof one !== "string" && !(one instanceof Uint8Array)
+    ? `a separator must be a string, a Uint8Array or a list of them, got ${typeof one}`
+    : one.length === 0
+    ? `a separator must have at least one byte, got ${one === "" ? "\"\"" : "an empty Uint8Array"}`
+    : undefined
 
 // A protocol has a handful of separators and writes them as literals, so each is prepared once. That a search which
 // was interrupted goes on where it was also hangs on the same value coming back.

@@ -193,7 +193,8 @@ export class StreamReaderImpl<F, E> implements Api.StreamReader<E>, Faults<any> 
   }
 
   unread(bytes: Uint8Array): Effect.Effect<void> {
-    return Effect.sync(() => this.input.unread(bytes))
+    const problem = argument.bytes("unread: bytes", bytes)
+    return problem === undefined ? Effect.sync(() => this.input.unread(bytes)) : argument.illegal(problem)
   }
 
   skipUntil(input: Api.Separator): Effect.Effect<number, IncompleteReadError | E> {
@@ -207,7 +208,8 @@ export class StreamReaderImpl<F, E> implements Api.StreamReader<E>, Faults<any> 
   }
 
   readInto(buffer: Uint8Array): Effect.Effect<number, E> {
-    return new ReadInto(this.place, buffer)
+    const problem = argument.bytes("readInto: buffer", buffer)
+    return problem === undefined ? new ReadInto(this.place, buffer) : argument.illegal(problem)
   }
 
   forEachLine<E2 = never, R2 = never>(
@@ -276,11 +278,14 @@ export const make = <E = never>(
       reader: new StreamReaderImpl<E, E>(input, (error) => Exit.fail(error), undefined),
       feed: {
         data: (bytes) =>
-          Effect.suspend(() =>
-            input.end === "open"
+          Effect.suspend(() => {
+            const problem = argument.bytes("feed.data: bytes", bytes)
+            return problem !== undefined
+              ? argument.illegal(problem)
+              : input.end === "open"
               ? (input.push(bytes), Effect.void)
               : Effect.dieMessage(`feed.data: the stream has ended, got ${bytes.length} more bytes`)
-          ),
+          }),
         eof: Effect.sync(() => input.pushEof()),
         fail: (error) => Effect.sync(() => input.pushFailure(error))
       }
@@ -310,6 +315,10 @@ export const fromStream = <E, R>(
     input.paused = true
     yield* gate.await.pipe(
       Effect.zipRight(Stream.runForEach(stream, (bytes) => {
+        const problem = argument.bytes("fromStream: what the stream emits", bytes)
+        if (problem !== undefined) {
+          return argument.illegal(problem)
+        }
         input.push(bytes)
         return gate.await
       })),

@@ -3,7 +3,7 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
-import { hasProperty } from "effect/Predicate"
+import { hasProperty, isIterable } from "effect/Predicate"
 import * as Sink from "effect/Sink"
 import type { Address } from "../Address.js"
 import type { ConnectionError } from "../NetworkError.js"
@@ -47,7 +47,9 @@ export class StreamWriterImpl implements Api.StreamWriter {
   }
 
   writeAll(chunks: Iterable<Uint8Array | string>): Effect_ {
-    return Effect.suspend(() => this.start(Array.from(chunks, chunkToBytes)) ?? Exit.void)
+    return isIterable(chunks)
+      ? Effect.suspend(() => this.start(Array.from(chunks, chunkToBytes)) ?? Exit.void)
+      : argument.illegal(`writeAll: chunks must be an iterable of Uint8Arrays and strings, got ${typeof chunks}`)
   }
 
   get drain(): Effect_ {
