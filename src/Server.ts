@@ -109,7 +109,9 @@ export interface Options extends Connection.Options {
    *
    * - `"pause"`: it waits, unread, and gets the place of the next one that leaves, in the order of arrival. To its client it
    *   looks like one that the system has not handed to the program yet. `maxWaiting` bounds their number; whoever comes
-   *   on top is reset.
+   *   on top is reset. A listener of Node's can't stop accepting without losing whom the system holds for it, so it never
+   *   does: there is no second, lower mark (hysteresis) at which it would begin again, and no place is left empty while
+   *   anybody waits.
    * - `"reject"`: it is reset at once.
    *
    * Connections that are reset reach `onError` as one `OverloadError` a second at most.
@@ -182,7 +184,8 @@ export interface Server {
    *
    * **Details**
    *
-   * What the scope's end does. A close that is late aborts its connection, so the whole is bounded by the grace period
+   * A handler that waits for its client's next request is not told of this: the README ("Ending") shows how to end one
+   * between two requests. What the scope's end does. A close that is late aborts its connection, so the whole is bounded by the grace period
    * and `closeTimeout`; a handler that can't be interrupted is left behind after that. A second call waits for the
    * first.
    *

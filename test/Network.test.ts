@@ -235,6 +235,13 @@ describe("arguments that can't be right", () => {
       const { asked, network } = askedFor()
       yield* network.openConnection({ host: new URL("http://[::1]:80").hostname, port: 80 })
       assert.strictEqual((asked[0]![1] as Network.ConnectOptions).host, "::1")
+      yield* network.startServer({ host: "[::1]" }, () => Effect.void)
+      yield* network.startServer({ host: ["127.0.0.1", "[::1]"] }, () => Effect.void)
+      yield* network.startServer({}, () => Effect.void)
+      assert.deepStrictEqual(
+        asked.slice(1).map(([, options]) => (options as Network.ListenOptions).host),
+        ["::1", ["127.0.0.1", "::1"], undefined]
+      )
     }))
 })
 

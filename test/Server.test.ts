@@ -665,6 +665,46 @@ describe("shutdown", () => {
       assert.strictEqual(listener.closed, 1)
     }))
 
+  it.scoped("ends handlers between two requests, where they race what the scope does first", () =>
+    Effect.gen(function*() {
+      const draining = yield* Deferred.make<void>()
+      const scope = yield* Scope.make()
+      const answered: Array<string> = []
+      const answer = (line: string, { writer }: Connection.Connection) =>
+        Effect.sleep(Number(line)).pipe(
+          Effect.zipRight(writer.write(`${line}\n`)),
+          Effect.tap(() => answered.push(line))
+        )
+      const { listener, reports, server } = yield* start(
+        (connection) =>
+          connection.reader.forEachLine((line) => Effect.uninterruptible(answer(line, connection))).pipe(
+            Effect.raceFirst(Deferred.await(draining))
+          ),
+        { gracePeriod: "20 seconds" }
+      ).pipe(Scope.extend(scope))
+      yield* Scope.addFinalizer(scope, Deferred.succeed(draining, undefined))
+      const [idle, busy, early] = [client(listener), client(listener), client(listener)]
+      idle.send("0\n")
+      busy.send("5000\n1\n")
+      early.send("2")
+      yield* settle
+      yield* TestClock.adjust(0)
+      yield* settle
+
+      const close = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* settle
+      assert.deepStrictEqual([idle, early, busy].map(({ closed }) => closed), [true, true, false])
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(close)
+      assert.deepStrictEqual([idle, early, busy].map((client) => client.text()), ["0\n", "", "5000\n"])
+      assert.deepStrictEqual([busy.ended, busy.failure], [true, undefined])
+      assert.deepStrictEqual(answered, ["0", "5000"])
+      assert.deepStrictEqual(reports, [])
+      const report = yield* server.shutdown()
+      assert.deepStrictEqual(counts(report), { finished: 3, closed: 0, interrupted: 0, aborted: 0 })
+      assert.strictEqual(Duration.toMillis(report.elapsed), 5_000)
+    }))
+
   it.scoped("does not wait for onError", () =>
     Effect.gen(function*() {
       const { listener, server } = yield* serve(() => Effect.fail("x"), { onError: () => Effect.never, gracePeriod: 0 })

@@ -82,7 +82,14 @@ export const make = (backend: Backend): Api.Service => ({
         ...(options.tls === undefined ? [] : tlsProblems("tls: ", options.tls)),
         ...socketProblems(options)
       ],
-      (acceptor) => backend.listen(options, acceptor),
+      (acceptor) =>
+        backend.listen(
+          {
+            ...options,
+            host: typeof options.host === "string" ? unbracketed(options.host) : options.host?.map(unbracketed)
+          },
+          acceptor
+        ),
       options,
       handler
     ),
