@@ -7,6 +7,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { YieldWrap } from "effect/Utils"
+import { suspension } from "./suspension.js"
 
 /**
  * The iterator of an effect that is done. The iterator and its result are asked for in one breath, so one object does for
@@ -48,7 +49,7 @@ export class YieldOnce<A, E> implements IterableIterator<YieldWrap<Effect.Effect
 
 /** Lets timers and sockets have a turn; `yieldNow` alone lets only other fibers. */
 export const breathe: Effect.Effect<void> = typeof setImmediate === "function"
-  ? Effect.async<void>((resume) => {
-    setImmediate(() => resume(Exit.void))
+  ? suspension<void>((resume) => {
+    setImmediate(resume, Exit.void)
   })
   : Effect.yieldNow()

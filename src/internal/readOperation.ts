@@ -23,6 +23,7 @@ import * as Option from "effect/Option"
 import { ConcurrentReadError, ReadAheadError } from "../NetworkError.js"
 import { breathe, served, YieldOnce } from "./fastPath.js"
 import { type Consumer, type InputBuffer, type Outcome, ReadFault } from "./inputBuffer.js"
+import { suspension } from "./suspension.js"
 
 const handOver = 64
 const breath = 4096
@@ -128,9 +129,7 @@ export class WaitingPlace implements Consumer {
     this.served = 0
     this.input.resume()
     this.input.onWait?.()
-    return this.parked ??= Effect.async<any, any>((resume) => {
-      this.holder!.parked(resume)
-    })
+    return this.parked ??= suspension<any, any>((resume) => this.holder!.parked(resume))
   }
 
   /**
