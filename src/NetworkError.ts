@@ -199,6 +199,12 @@ const addressProblems: Record<AddressReason, string> = {
   Unknown: "it failed"
 }
 
+// That of a Unix socket on Linux; elsewhere it can't be told from nobody who listens.
+const isQueueFull = Option.contains("EAGAIN")
+
+const addressProblem = (reason: AddressReason, code: Option.Option<string>): string =>
+  reason === "Refused" && isQueueFull(code) ? "the queue of whoever listens there is full" : addressProblems[reason]
+
 const attempt = Schema.Struct({
   address: Address.Address,
   reason: addressReason,
@@ -252,22 +258,23 @@ export class ConnectError extends Schema.TaggedError<ConnectError>("effect-netst
   detail: Schema.optionalWith(Schema.Option(Schema.String), absent)
 }) {
   override get message(): string {
-    const problem = Option.getOrElse(this.detail, () => addressProblems[this.reason])
     const [first, ...others] = this.attempts
+    const code = first === undefined || others.length > 0 ? this.code : first.code
+    const problem = Option.getOrElse(this.detail, () => addressProblem(this.reason, code))
     if (first === undefined) {
-      return `connect to ${this.target}: ${problem}${withCode(this.code)}`
+      return `connect to ${this.target}: ${problem}${withCode(code)}`
     }
     if (others.length === 0) {
       const address = Address.format(first.address)
       const at = address === this.target || address === `unix:${this.target}` ? "" : ` at ${address}`
-      return `connect to ${this.target}${at}: ${problem}${withCode(first.code)}`
+      return `connect to ${this.target}${at}: ${problem}${withCode(code)}`
     }
     return [`connect to ${this.target}: ${problem}; ${this.attempts.length} addresses were tried`]
       .concat(
         this.attempts.map((attempt) =>
-          `  ${Address.format(attempt.address)}: ${addressProblems[attempt.reason]}${withCode(attempt.code)} after ${
-            Duration.format(attempt.elapsed)
-          }`
+          `  ${Address.format(attempt.address)}: ${addressProblem(attempt.reason, attempt.code)}${
+            withCode(attempt.code)
+          } after ${Duration.format(attempt.elapsed)}`
         )
       )
       .join("\n")

@@ -365,6 +365,21 @@ describe("NetworkError", () => {
       )
     })
 
+    it("who has no room for one more, as the system says of Unix sockets", () => {
+      const full = attempt(Address.unix("/run/x.sock"), "Refused", "EAGAIN")
+      const error = { reason: "Refused", code: Option.some("EAGAIN") } as const
+      assert.strictEqual(
+        new NetworkError.ConnectError({ ...error, target: "/run/x.sock", attempts: [full] }).message,
+        "connect to /run/x.sock: the queue of whoever listens there is full (EAGAIN)"
+      )
+      assert.strictEqual(
+        new NetworkError.ConnectError({ ...error, target: "x", attempts: [full, full] }).message,
+        "connect to x: the queue of whoever listens there is full; 2 addresses were tried\n" +
+          "  unix:/run/x.sock: the queue of whoever listens there is full (EAGAIN) after 250ms\n" +
+          "  unix:/run/x.sock: the queue of whoever listens there is full (EAGAIN) after 250ms"
+      )
+    })
+
     it("what became of each address, where there were several", () => {
       const { detail: _, ...rest } = connect.full
       assert.strictEqual(
