@@ -14,6 +14,8 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
+import { maskOnce } from "./once.js"
+import { suspension } from "./suspension.js"
 
 const liveClock = Context.get(DefaultServices.liveServices, Clock.Clock)
 
@@ -24,7 +26,7 @@ const nothing = () => {}
 
 /**
  * `Effect.async` for what must not leak: what `register` begins is ended by the effect that it returns, whenever the
- * outcome is not a success that the caller gets.
+ * outcome is not a success that the caller gets. To be run once, at once.
  *
  * `Effect.async` puts its canceller in place one step after it has registered. An interruption that comes in between
  * (from what `register` itself calls, or because the scheduler let another fiber run after just that step) finds none.
@@ -34,13 +36,13 @@ const nothing = () => {}
 export const asyncOwned = <A, E>(
   register: (resume: (outcome: Effect.Effect<A, E>) => void) => Effect.Effect<void>
 ): Effect.Effect<A, E> =>
-  Effect.uninterruptibleMask((restore) => {
+  maskOnce((restore) => {
     let outcome: Effect.Effect<A, E> | undefined
     let resume = (early: Effect.Effect<A, E>) => {
       outcome = early
     }
     const stop = register((outcome) => resume(outcome))
-    const wait = Effect.async<A, E>((waiting) => {
+    const wait = suspension<A, E>((waiting) => {
       if (outcome !== undefined) {
         waiting(outcome)
       } else {

@@ -21,8 +21,10 @@ import { connectionError } from "./connectionError.js"
 import { type Closed, type ConnectionLimits, ConnectionState, type Ending, type Timers } from "./connectionState.js"
 import type { TimeoutLimits } from "./connectionTimeouts.js"
 import type { Handover } from "./handover.js"
+import { waitOnce } from "./once.js"
 import { defaultLimit, StreamReaderImpl } from "./streamReader.js"
 import { StreamWriterImpl } from "./streamWriter.js"
+import { suspension } from "./suspension.js"
 import { isTapped, tapped } from "./wireTap.js"
 
 /** @internal */
@@ -278,14 +280,14 @@ export class ConnectionImpl implements Api.Connection {
   }
 
   private waitForEnd(): Effect.Effect<void> {
-    return this.state.closed !== undefined ? Exit.void : Effect.async<void>((resume) => {
+    return this.state.closed !== undefined ? Exit.void : waitOnce<void>((resume) => {
       const done = () => resume(Exit.void)
       if (this.state.closed !== undefined) {
         done()
-        return
+      } else {
+        this.state.awaitClosed(done)
       }
-      this.state.awaitClosed(done)
-      return Effect.sync(() => this.state.giveUpClosed(done))
+      return () => this.state.giveUpClosed(done)
     })
   }
 
@@ -448,5 +450,9 @@ export const openNow = (
   Effect.withFiberRuntime((fiber) => {
     const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
     const connection = new ConnectionImpl(transport, limits, clockTimers(clock))
-    return Effect.as(Scope.addFinalizerExit(scope, () => connection.release), connection)
+    return Effect.as(
+      // An interruption, where one can come to a finalizer, leaves nothing to undo: who is called then is not there any more.
+      Scope.addFinalizerExit(scope, () => suspension((resume) => connection.releaseThen(() => resume(Exit.void)))),
+      connection
+    )
   })
