@@ -144,14 +144,45 @@ export class ByteQueue {
       return this.takeAcross(n)
     }
     const bytes = this.view(start, n)
+    this.advance(n, end)
+    return bytes
+  }
+
+  /** Leaves `n` bytes of the first chunk behind, up to its `end`. */
+  private advance(n: number, end: number): void {
     this.length -= n
     this.position += n
-    if (end === available) {
+    if (end === this.first.length) {
       this.dropFirst()
     } else {
       this.offset = end
     }
-    return bytes
+  }
+
+  /** Takes the first `size` bytes, at most four, which must be there, as an unsigned integer. No view is made of them. */
+  takeUint(size: number, littleEndian: boolean): number {
+    let value = 0
+    const start = this.offset
+    const end = start + size
+    if (end <= this.first.length) {
+      const first = this.first
+      if (littleEndian) {
+        for (let i = end - 1; i >= start; i--) {
+          value = value << 8 | first[i]!
+        }
+      } else {
+        for (let i = start; i < end; i++) {
+          value = value << 8 | first[i]!
+        }
+      }
+      this.advance(size, end)
+    } else {
+      for (let i = 0; i < size; i++) {
+        value = value << 8 | this.byteAt(littleEndian ? size - 1 - i : i)
+      }
+      this.drop(size)
+    }
+    return value >>> 0
   }
 
   private takeAcross(n: number): Bytes {

@@ -142,6 +142,12 @@ export class InputBuffer<F> {
     return bytes
   }
 
+  takeUint(size: number, littleEndian: boolean): number {
+    const value = this.queue.takeUint(size, littleEndian)
+    this.consumed()
+    return value
+  }
+
   drop(n: number): void {
     this.queue.drop(n)
     this.consumed()

@@ -1,30 +1,37 @@
 /** Numbers in the stream, named as `DataView` names them. No view is made for their bytes. */
 import * as Effectable from "effect/Effectable"
 import type * as Api from "../StreamReader.js"
-import { type Outcome } from "./inputBuffer.js"
+import type { InputBuffer, Outcome } from "./inputBuffer.js"
 import { ReadOperation, type WaitingPlace } from "./readOperation.js"
 
 export interface NumberFormat<A> {
   readonly name: string
   /** In bytes. */
   readonly size: number
-  readonly decode: (view: DataView, littleEndian: boolean) => A
+  /** Takes one, whose bytes must be there. */
+  readonly take: (input: InputBuffer<any>, littleEndian: boolean) => A
+}
+
+const uint64 = (input: InputBuffer<any>, littleEndian: boolean): bigint => {
+  const first = BigInt(input.takeUint(4, littleEndian))
+  const second = BigInt(input.takeUint(4, littleEndian))
+  return littleEndian ? second << 32n | first : first << 32n | second
 }
 
 export const numberFormats = {
-  readUint8: { name: "readUint8", size: 1, decode: (view) => view.getUint8(0) },
-  readInt8: { name: "readInt8", size: 1, decode: (view) => view.getInt8(0) },
-  readUint16: { name: "readUint16", size: 2, decode: (view, littleEndian) => view.getUint16(0, littleEndian) },
-  readInt16: { name: "readInt16", size: 2, decode: (view, littleEndian) => view.getInt16(0, littleEndian) },
-  readUint32: { name: "readUint32", size: 4, decode: (view, littleEndian) => view.getUint32(0, littleEndian) },
-  readInt32: { name: "readInt32", size: 4, decode: (view, littleEndian) => view.getInt32(0, littleEndian) },
-  readBigUint64: { name: "readBigUint64", size: 8, decode: (view, littleEndian) => view.getBigUint64(0, littleEndian) },
-  readBigInt64: { name: "readBigInt64", size: 8, decode: (view, littleEndian) => view.getBigInt64(0, littleEndian) }
+  readUint8: { name: "readUint8", size: 1, take: (input) => input.takeUint(1, false) },
+  readInt8: { name: "readInt8", size: 1, take: (input) => input.takeUint(1, false) << 24 >> 24 },
+  readUint16: { name: "readUint16", size: 2, take: (input, littleEndian) => input.takeUint(2, littleEndian) },
+  readInt16: { name: "readInt16", size: 2, take: (input, littleEndian) => input.takeUint(2, littleEndian) << 16 >> 16 },
+  readUint32: { name: "readUint32", size: 4, take: (input, littleEndian) => input.takeUint(4, littleEndian) },
+  readInt32: { name: "readInt32", size: 4, take: (input, littleEndian) => input.takeUint(4, littleEndian) | 0 },
+  readBigUint64: { name: "readBigUint64", size: 8, take: uint64 },
+  readBigInt64: {
+    name: "readBigInt64",
+    size: 8,
+    take: (input, littleEndian) => BigInt.asIntN(64, uint64(input, littleEndian))
+  }
 } satisfies Record<string, NumberFormat<number> | NumberFormat<bigint>>
-
-/** The bytes of the number that is being read. */
-const bytes = new Uint8Array(8)
-const view = new DataView(bytes.buffer)
 
 class ReadNumber<A, E> extends ReadOperation<A, E> {
   constructor(
@@ -45,16 +52,8 @@ class ReadNumber<A, E> extends ReadOperation<A, E> {
 
   attempt(): Outcome<A> {
     const { format, place: { input } } = this
-    const { size } = format
-    const there = input.has(size)
-    if (there !== true) {
-      return there
-    }
-    for (let i = 0; i < size; i++) {
-      bytes[i] = input.queue.byteAt(i)
-    }
-    input.drop(size)
-    return format.decode(view, this.littleEndian)
+    const there = input.has(format.size)
+    return there === true ? format.take(input, this.littleEndian) : there
   }
 }
 

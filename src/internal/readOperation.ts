@@ -35,7 +35,10 @@ const margin = 32
 
 type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
 
-const currentFiber = (): AnyFiber => Option.getOrThrow(Fiber.getCurrentFiber())
+/** Asked for at each read: where Effect keeps the fiber is looked at first, for an `Option` costs more than the rest. */
+const currentFiber = (): AnyFiber =>
+  (globalThis as { readonly "effect/FiberCurrent"?: AnyFiber | undefined })["effect/FiberCurrent"] ??
+    Option.getOrThrow(Fiber.getCurrentFiber())
 
 const isInterrupted = (fiber: AnyFiber): boolean => !Cause.isEmpty(fiber.getFiberRef(FiberRef.interruptedCause))
 
