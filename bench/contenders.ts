@@ -1,6 +1,6 @@
 /** The two shapes that most contenders have: clients of a server on the other side, and the server of clients there. */
-import { Effect, type Scope } from "effect"
-import { type Address, type Connection, Network, NodeNetwork } from "effect-netstreams"
+import { Effect, Layer, type Scope } from "effect"
+import { type Address, type Connection, Network, NodeNetwork, type Server } from "effect-netstreams"
 import * as Net from "node:net"
 import { type Clients, clients } from "./peer.js"
 import { python } from "./python.js"
@@ -92,10 +92,20 @@ export const listenRaw = (handler: (socket: Net.Socket) => void): Promise<number
     server.listen({ port: 0, host, backlog: 511 }, () => resolve((server.address() as Net.AddressInfo).port))
   })
 
+/** What a server is told beside where it listens. */
+export interface Listening {
+  readonly options?: Server.Options | undefined
+  /** What it is started within: a tracer, a logger. */
+  readonly within?: Layer.Layer<never> | undefined
+}
+
 /** The same with the library, within the scope of the program. */
-export const listen = (handler: (connection: Connection.Connection) => Effect.Effect<unknown, unknown>) =>
+export const listen = (
+  handler: (connection: Connection.Connection) => Effect.Effect<unknown, unknown>,
+  { options, within = Layer.empty }: Listening = {}
+) =>
   Effect.map(
-    Network.startServer({ host, port: 0, backlog: 511 }, handler),
+    Network.startServer({ ...options, host, port: 0, backlog: 511 }, handler).pipe(Effect.provide(within)),
     (server) => portOf(server.addresses)
   )
 
@@ -119,7 +129,7 @@ export const asServer = (peers: Clients) => {
     library: (
       name: string,
       handler: (connection: Connection.Connection, meter: Meter) => Effect.Effect<unknown, unknown>,
-      { target }: More = {}
+      { target, ...listening }: More & Listening = {}
     ): Contender => ({
       name,
       kind: "library",
@@ -127,7 +137,7 @@ export const asServer = (peers: Clients) => {
       measure: (conditions) => {
         const meter: Meter = { count: 0 }
         return run(Effect.flatMap(
-          listen((connection) => handler(connection, meter)),
+          listen((connection) => handler(connection, meter), listening),
           (port) => Effect.promise(() => measure(port, meter, conditions))
         ))
       }

@@ -2,7 +2,7 @@
  * What a workload is: one thing to be done, and several ways of doing it.
  *
  * Each contender is measured in a process of its own, once in every round. The first one is what the others are
- * compared with: the same thing written by hand with `node:net`.
+ * compared with: the same thing written by hand with `node:net`, unless the workload says otherwise.
  */
 
 /** What came of one measurement. */

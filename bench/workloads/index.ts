@@ -3,6 +3,7 @@ import { bulk } from "./bulk.js"
 import { churns } from "./churn.js"
 import { dial } from "./dial.js"
 import { echoes } from "./echo.js"
+import { extras } from "./extras.js"
 import { fairness } from "./fairness.js"
 import { frames } from "./frames.js"
 import { lines } from "./lines.js"
@@ -25,5 +26,6 @@ export const workloads: ReadonlyArray<Workload> = [
   longLine,
   fairness,
   simulation,
-  ...tls
+  ...tls,
+  ...extras
 ]
