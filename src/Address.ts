@@ -63,6 +63,8 @@ export class UnixAddress extends Schema.TaggedClass<UnixAddress>("effect-netstre
 export const Address: Schema.Union<[typeof TcpAddress, typeof UnixAddress]> = Schema.Union(TcpAddress, UnixAddress)
 
 /**
+ * Where a connection ends; `_tag` tells which kind it is.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -92,12 +94,16 @@ export const unix = (path?: string | undefined): UnixAddress =>
   new UnixAddress({ path: path === undefined || path === "" ? Option.none() : Option.some(path) }, trusted)
 
 /**
+ * Whether something is a `TcpAddress`.
+ *
  * @since 0.1.0
  * @category guards
  */
 export const isTcpAddress = (u: unknown): u is TcpAddress => u instanceof TcpAddress
 
 /**
+ * Whether something is a `UnixAddress`.
+ *
  * @since 0.1.0
  * @category guards
  */

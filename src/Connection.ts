@@ -151,6 +151,8 @@ export interface Connection {
 }
 
 /**
+ * Whether something is a connection.
+ *
  * @since 0.1.0
  * @category guards
  */
@@ -248,7 +250,9 @@ export interface MinReadRate {
 }
 
 /**
- * A connection over a transport of any backend. The scope closes it.
+ * A connection over a transport of any backend, which must not have been started. The scope closes it.
+ *
+ * **Errors**: none. Options that can't be right are defects, and then the transport is destroyed.
  *
  * @since 0.1.0
  * @category constructors

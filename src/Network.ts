@@ -73,13 +73,16 @@ export interface Service {
 }
 
 /**
+ * The service, as what a program requires. Its entry point provides it: `NodeNetwork.layer`, or `TestNetwork.layer` in
+ * tests.
+ *
  * @since 0.1.0
  * @category tags
  */
 export class Network extends Context.Tag("effect-netstreams/Network")<Network, Service>() {}
 
 /**
- * The service over a backend.
+ * The service over a backend: the sockets of the operating system, a network in memory, or one of your own.
  *
  * @since 0.1.0
  * @category constructors
@@ -127,8 +130,25 @@ export const openConnection = (
  *
  * On Linux a path that begins with a NUL is a name in the abstract namespace.
  *
+ * **Interruption** leaves no socket, timer or descriptor behind.
+ *
+ * **Errors**: `ConnectError`, with the path as its target: `"NotFound"` where there is no such file, `"Refused"` where
+ * nobody listens or the listener's queue is full. `TlsError` where TLS was asked for. Arguments that can't be right are
+ * defects.
+ *
  * @since 0.1.0
  * @category accessors
+ * @example
+ * ```ts
+ * import { Network } from "effect-netstreams"
+ * import { Effect } from "effect"
+ *
+ * const version = Effect.gen(function*() {
+ *   const { reader, writer } = yield* Network.openUnixConnection("/var/run/docker.sock", { connectTimeout: "1 second" })
+ *   yield* writer.write("GET /version HTTP/1.0\r\n\r\n")
+ *   return new TextDecoder().decode(yield* reader.readAll())
+ * }).pipe(Effect.scoped)
+ * ```
  */
 export const openUnixConnection = (
   path: string,
@@ -140,7 +160,10 @@ export const openUnixConnection = (
  * Starts a TCP server and runs `handler` for each connection, in a fiber and a scope of its own. The scope shuts the
  * server down.
  *
- * **Errors**: `ListenError` where an address can't be listened on; then none is.
+ * **Interruption** leaves nothing bound. Once it has succeeded, interruption is the scope's business.
+ *
+ * **Errors**: `ListenError` where an address can't be listened on; then none is. Arguments that can't be right are
+ * defects. What goes wrong with a connection later on goes to `onError`.
  *
  * @since 0.1.0
  * @category accessors
@@ -172,10 +195,26 @@ export const startServer = <E, R>(
  * **Details**
  *
  * A socket file that nobody listens on is replaced, unless `unlinkStale` is false. The file is removed with the server,
- * where it is still the one that this server made.
+ * where it is still the one that this server made. `mode` is in force before anyone can connect.
+ *
+ * **Interruption** leaves neither a socket nor a file.
+ *
+ * **Errors**: `ListenError`: `"AddressInUse"` where another server accepts connections there, or a file is there that is
+ * no socket; `"NotFound"` and `"PermissionDenied"` are about the directory. Arguments that can't be right are defects.
  *
  * @since 0.1.0
  * @category accessors
+ * @example
+ * ```ts
+ * import { Network } from "effect-netstreams"
+ * import { Effect, Stream } from "effect"
+ *
+ * const echo = Network.startUnixServer("/run/echo/echo.sock", { mode: 0o660 }, ({ reader, writer }) =>
+ *   reader.bytes.pipe(Stream.run(writer.sink))).pipe(
+ *   Effect.flatMap((server) => server.serveForever),
+ *   Effect.scoped
+ * )
+ * ```
  */
 export const startUnixServer = <E, R>(
   path: string,

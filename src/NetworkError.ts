@@ -80,6 +80,17 @@ export class IncompleteReadError
  *
  * @since 0.1.0
  * @category errors
+ * @example
+ * ```ts
+ * import { StreamReader } from "effect-netstreams"
+ * import { Effect } from "effect"
+ *
+ * // An over-long command is dropped, and the next one is read.
+ * const command = (reader: StreamReader.StreamReader) =>
+ *   reader.readLine.pipe(
+ *     Effect.catchTag("LimitOverrunError", () => Effect.zipRight(reader.skipUntil("\n"), reader.readLine))
+ *   )
+ * ```
  */
 export class LimitOverrunError
   extends Schema.TaggedError<LimitOverrunError>("effect-netstreams/LimitOverrunError")("LimitOverrunError", {
@@ -132,6 +143,20 @@ const connectionProblems = {
  *
  * @since 0.1.0
  * @category errors
+ * @example
+ * ```ts
+ * import type { Connection } from "effect-netstreams"
+ * import { Effect } from "effect"
+ *
+ * // A client that went away is no failure of its handler.
+ * const greet = ({ writer }: Connection.Connection) =>
+ *   writer.write("220 ready\r\n").pipe(
+ *     Effect.catchIf(
+ *       (error) => error.reason === "Reset" || error.reason === "BrokenPipe",
+ *       (error) => Effect.logDebug(error.message)
+ *     )
+ *   )
+ * ```
  */
 export class ConnectionError
   extends Schema.TaggedError<ConnectionError>("effect-netstreams/ConnectionError")("ConnectionError", {
@@ -282,10 +307,28 @@ export class ConnectError extends Schema.TaggedError<ConnectError>("effect-netst
 }
 
 /**
- * An address could not be listened on.
+ * An address could not be listened on. None of those that were asked for is bound then.
+ *
+ * **Details**
+ *
+ * `address` is the one that failed, `code` the system's name for why (`"EADDRINUSE"`), and `detail` says more where the
+ * reason alone would not help, such as who is in the way of a Unix socket.
  *
  * @since 0.1.0
  * @category errors
+ * @example
+ * ```ts
+ * import { Network } from "effect-netstreams"
+ * import { Effect } from "effect"
+ *
+ * // Port 7000, or any other one where that is taken.
+ * const server = Network.startServer({ port: 7000 }, ({ writer }) => writer.write("hello\n")).pipe(
+ *   Effect.catchIf(
+ *     (error) => error.reason === "AddressInUse",
+ *     () => Network.startServer({ port: 0 }, ({ writer }) => writer.write("hello\n"))
+ *   )
+ * )
+ * ```
  */
 export class ListenError extends Schema.TaggedError<ListenError>("effect-netstreams/ListenError")("ListenError", {
   reason: addressReason,
@@ -350,11 +393,34 @@ const tlsProblems = {
  *
  * **Details**
  *
+ * | reason | what happened |
+ * |---|---|
+ * | `CertificateRejected` | the peer's certificate has expired, is for another name, is signed by nobody known, was taken back |
+ * | `HandshakeFailed` | the two have no version or cipher in common, or the peer does not speak TLS |
+ * | `HandshakeTimeout` | it was not done within `handshakeTimeout` |
+ * | `UnexpectedPlaintext` | `startTls`: bytes had come in the clear and were not read |
+ * | `Closed` | the peer ended or reset the connection before it was done |
+ * | `InvalidOptions` | a certificate, key or setting can't be used, or this transport has no TLS |
+ *
  * `code` is OpenSSL's or Node's (`"CERT_HAS_EXPIRED"`). `detail` says what was checked, against which name, and what
  * to do about it.
  *
  * @since 0.1.0
  * @category errors
+ * @example
+ * ```ts
+ * import { Network } from "effect-netstreams"
+ * import { Effect } from "effect"
+ *
+ * const protocol = Network.openConnection({ host: "example.org", port: 443, tls: true }).pipe(
+ *   Effect.map(({ tls }) => tls),
+ *   Effect.catchIf(
+ *     (error) => error._tag === "TlsError" && error.reason === "CertificateRejected",
+ *     (error) => Effect.dieMessage(error.message) // trying again will not help
+ *   ),
+ *   Effect.scoped
+ * )
+ * ```
  */
 export class TlsError extends Schema.TaggedError<TlsError>("effect-netstreams/TlsError")("TlsError", {
   reason: Schema.Literal(

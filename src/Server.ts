@@ -152,10 +152,18 @@ export interface Server {
   /** How many connections wait for a place, where there is a `maxConnections`. */
   readonly waiting: Effect.Effect<number>
 
-  /** Begins to accept, where the server was made with `startServing: false`. Does nothing where it has begun. */
+  /**
+   * Begins to accept, where the server was made with `startServing: false`. Does nothing where it has begun, or is closed.
+   *
+   * **Errors**: `ListenError` where the address has been taken in the meantime; it can be tried again.
+   */
   readonly startServing: Effect.Effect<void, ListenError>
 
-  /** Begins to accept where it has not, and waits until the server is closed. Interruption does not close it. */
+  /**
+   * Begins to accept where it has not (a failure of which is a defect here), and waits until the server is closed.
+   *
+   * **Interruption** does not close it.
+   */
   readonly serveForever: Effect.Effect<void>
 
   /**
@@ -169,13 +177,22 @@ export interface Server {
   /** Accepts no more, and frees the addresses. Connections go on. */
   readonly close: Effect.Effect<void>
 
-  /** Closes every connection in order, and waits for their end. Handlers see their reads fail with `"Closed"`. */
+  /**
+   * Closes every connection in order, and waits for their end: as long as the slowest takes, and `closeTimeout` at most.
+   * Handlers see their reads fail with `"Closed"`. The server goes on to accept.
+   *
+   * **Interruption** stops waiting; the closes that have begun go on.
+   */
   readonly closeClients: Effect.Effect<void>
 
-  /** Aborts every connection. */
+  /** Aborts every connection, and waits for their end. Handlers see their reads fail with `"Aborted"`. */
   readonly abortClients: Effect.Effect<void>
 
-  /** Waits until the server is closed, every connection has ended and every handler has returned. Causes none of it. */
+  /**
+   * Waits until the server is closed, every connection has ended and every handler has returned. Causes none of it.
+   *
+   * **Interruption** of one who waits leaves the others waiting.
+   */
   readonly awaitClosed: Effect.Effect<void>
 
   /**

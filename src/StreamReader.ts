@@ -201,7 +201,10 @@ export interface StreamReader<out E = ConnectionError> {
   readonly atEof: Effect.Effect<boolean>
 
   /**
-   * Waits for `n` bytes, or the end, and returns them without consuming any. Shorter than `n` only at the end.
+   * Waits for `n` bytes, or the end, and returns them without consuming any. Shorter than `n` only at the end. `n` may be
+   * more than the limit; what a read waits for is buffered.
+   *
+   * **Interruption** leaves every byte.
    *
    * **Errors**: how the source failed, where that came before the `n` bytes.
    */
@@ -325,6 +328,8 @@ export interface LinesMethod<out A, in Options extends ByteLinesOptions, out E> 
 }
 
 /**
+ * Whether something is a reader, whatever its source.
+ *
  * @since 0.1.0
  * @category guards
  */

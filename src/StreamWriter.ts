@@ -117,6 +117,8 @@ export interface StreamWriter {
 }
 
 /**
+ * Whether something is a writer.
+ *
  * @since 0.1.0
  * @category guards
  */

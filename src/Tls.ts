@@ -27,6 +27,8 @@ export type Material = string | Uint8Array
 export type Key = Material | Redacted.Redacted<string> | Redacted.Redacted<Uint8Array>
 
 /**
+ * A version of the protocol. What is older is not spoken here (RFC 8996).
+ *
  * @since 0.1.0
  * @category models
  */
@@ -178,6 +180,8 @@ export interface ServerUpgrade extends ServerOptions {
 }
 
 /**
+ * How a connection goes over to TLS, in the one role or the other.
+ *
  * @since 0.1.0
  * @category options
  */

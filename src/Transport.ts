@@ -220,6 +220,8 @@ export interface Acceptor {
 }
 
 /**
+ * What a listener could not hand over: a connection that the system did not give, or whose handshake failed.
+ *
  * @since 0.1.0
  * @category models
  */
