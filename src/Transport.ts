@@ -193,7 +193,10 @@ export interface TcpListenOptions extends SocketOptions {
 export interface UnixListenOptions {
   /** How many connections may wait to be accepted: 100, as asyncio has it. */
   readonly backlog?: number | undefined
-  /** The permissions of the socket file, such as `0o600`, in force before anyone can connect. */
+  /**
+   * The permissions of the socket file, such as `0o600`, in force before anyone can connect. A name in the abstract
+   * namespace has no file, so there it is refused.
+   */
   readonly mode?: number | undefined
   /** Replaces a socket file on which nobody listens any more: true. One that is in use is never replaced. */
   readonly unlinkStale?: boolean | undefined

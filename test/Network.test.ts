@@ -152,6 +152,7 @@ const illegal: Record<string, typeof ofConnections> = {
     [{ mode: 0o7777 }, "mode", "4095"],
     [{ mode: -1 }, "mode", "-1"],
     [{ mode: 0.5 }, "mode", "0.5"],
+    [{ path: "\0name", mode: 0o600 }, "mode", "384"],
     [{ unlinkStale: "yes" }, "unlinkStale", "\"yes\""],
     ...ofConnections,
     ...ofServers

@@ -101,6 +101,9 @@ export const make = (backend: Backend): Api.Service => ({
         argument.notEmpty("path", path),
         argument.positive("backlog", options.backlog),
         argument.fileMode("mode", options.mode),
+        options.mode !== undefined && String(path).startsWith("\0")
+          ? `mode must not be given for an abstract name, which has no file and is open to everyone, got ${options.mode}`
+          : undefined,
         argument.oneOf("unlinkStale", options.unlinkStale, [true, false]),
         argument.oneOf("startServing", options.startServing, [true, false]),
         ...(options.tls === undefined ? [] : tlsProblems("tls: ", options.tls))
