@@ -103,7 +103,7 @@ export abstract class LineSplitter<A> {
     let overrun: Overrun | undefined
     do {
       enough = queue.position + batchBytes
-      overrun = this.complete(collect, enough)
+      overrun = this.complete(collect, enough, true)
       // All of that may have been skipped.
     } while (lines.length === 0 && overrun === undefined && queue.position >= enough)
     if (lines.length > 0) {
@@ -118,14 +118,17 @@ export abstract class LineSplitter<A> {
    * with, and what is behind it stays in the buffer.
    */
   forEach<X>(f: OnLine<A, X>): Pulled<X> {
-    const stopped = this.complete(f, Infinity)
+    const stopped = this.complete(f, Infinity, false)
     return stopped !== undefined ? stopped : this.last(f)
   }
 
-  /** The lines that have their terminator. After the position `enough`, no run is begun any more. */
-  private complete<X>(f: OnLine<A, X>, enough: number): X | Overrun | undefined {
+  /**
+   * The lines that have their terminator. After the position `enough`, no run is begun any more. A function that only
+   * `collects` sees nothing of the buffer, and its lines may leave it together.
+   */
+  private complete<X>(f: OnLine<A, X>, enough: number, collects: boolean): X | Overrun | undefined {
     do {
-      const stopped = this.run(f)
+      const stopped = this.run(f, collects)
       if (stopped !== undefined) {
         return stopped
       }
@@ -221,7 +224,7 @@ export abstract class LineSplitter<A> {
   }
 
   /** The lines of the run, if there is one. */
-  protected abstract run<X>(f: OnLine<A, X>): X | Overrun | undefined
+  protected abstract run<X>(f: OnLine<A, X>, collects: boolean): X | Overrun | undefined
   /** Starts a run with the line that ends at index `end` of the queue, or doesn't. */
   protected abstract startRun(end: number): boolean
   /** How many of the first `size` bytes can't be part of a terminator of which a line feed comes next. */
@@ -321,12 +324,14 @@ export class TextLines extends LineSplitter<string> {
     this.start = this.undisturbed = buffer.queue.position
   }
 
-  protected run<X>(f: OnLine<string, X>): X | Overrun | undefined {
+  protected run<X>(f: OnLine<string, X>, collects: boolean): X | Overrun | undefined {
     const { aligned, buffer, chunk, maxLength, queue, text, width } = this
     let { at, offset } = this
+    // Bytes of lines that are still in the buffer.
+    let collected = 0
     let feed: number
     while ((feed = text.indexOf("\n", at)) >= 0) {
-      if (queue.firstChunk !== chunk || queue.firstOffset !== offset) {
+      if (collected === 0 && (queue.firstChunk !== chunk || queue.firstOffset !== offset)) {
         this.undisturbed = queue.position
         break
       }
@@ -336,8 +341,16 @@ export class TextLines extends LineSplitter<string> {
       let line: string | Overrun | undefined
       if (before <= maxLength) {
         line = text.slice(at, end)
-        buffer.drop(size)
+        if (collects) {
+          collected += size
+        } else {
+          buffer.drop(size)
+        }
       } else {
+        if (collected > 0) {
+          buffer.drop(collected)
+          collected = 0
+        }
         line = this.overlong(before, size)
         if (line instanceof Overrun) {
           return line
@@ -349,6 +362,9 @@ export class TextLines extends LineSplitter<string> {
       if (result !== undefined) {
         return result
       }
+    }
+    if (collected > 0) {
+      buffer.drop(collected)
     }
     // Nothing is kept of a run that is over.
     this.text = ""

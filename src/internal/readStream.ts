@@ -111,6 +111,8 @@ const readingAhead = <A>(place: WaitingPlace, name: string, splitter: LineSplitt
       Channel.fromEffect(Effect.tapErrorCause(pull, (cause) => Cause.isInterrupted(cause) ? Effect.void : end)),
       emit
     )
+  // Made once: of an effect in a channel V8 keeps hold until a full collection (see `suspension.ts`).
+  const waitForMore = wait(next)
   const loop = (): Output<A, any> => {
     const batch = splitter.batch()
     if (batch instanceof ReadFault) {
@@ -118,7 +120,7 @@ const readingAhead = <A>(place: WaitingPlace, name: string, splitter: LineSplitt
       ended = true
       return Channel.fromEffect(place.fail(batch, name))
     }
-    return batch === undefined ? wait(next) : emit(batch)
+    return batch === undefined ? waitForMore : emit(batch)
   }
   return Channel.suspend(() => {
     if (place.takenOver) {
@@ -126,7 +128,7 @@ const readingAhead = <A>(place: WaitingPlace, name: string, splitter: LineSplitt
     }
     place.takenOver = true
     return Channel.ensuring(
-      wait(next),
+      waitForMore,
       Effect.sync(() => {
         place.takenOver = !ended
       })
