@@ -22,6 +22,7 @@ import { clockTimers } from "./clockTimers.js"
 import { ConnectionImpl, connectionLimits, optionProblems, tlsProblems } from "./connection.js"
 import type { ConnectionLimits, Timers } from "./connectionState.js"
 import { codeOf } from "./errno.js"
+import { withHandlerScheduler } from "./handlerScheduler.js"
 import { Pacing } from "./pacing.js"
 import { Places } from "./places.js"
 import { closeReason, ServerMeter } from "./serverMetrics.js"
@@ -454,10 +455,10 @@ export const checked = <E, R>(
           Effect.succeed(fiber)
         )
         // Nothing interrupts this fiber here; handlers are to be interruptible all the same.
-        const runtime = Runtime.enableRuntimeFlag(
+        const runtime = withHandlerScheduler(Runtime.enableRuntimeFlag(
           yield* Effect.runtime<Exclude<R, Scope.Scope>>(),
           RuntimeFlags.Interruption
-        )
+        ))
         const server = new ServerImpl(runtime, options, handler, fiber)
         const listener = yield* restore(listen({
           onTransport: (transport, handshakeMillis) => server.onTransport(transport, handshakeMillis),
