@@ -119,7 +119,8 @@ export class WaitingPlace implements Consumer {
     return outcome instanceof ReadFault ? this.fail(outcome, operation.name) : Exit.succeed(outcome)
   }
 
-  private wait<A, E>(operation: ReadOperation<A, E>): Effect.Effect<A, E> {
+  /** Waits for what a read needs that has found too little. */
+  wait<A, E>(operation: ReadOperation<A, E>): Effect.Effect<A, E> {
     const fiber = currentFiber()
     // A place that this same fiber holds is one it was interrupted out of.
     return this.holder === undefined || this.holder.fiber === fiber
@@ -241,12 +242,12 @@ export abstract class ReadOperation<A, E> extends Effectable.Class<A, E> {
     const place = this.place
     if (place.mayServe(this)) {
       const outcome = this.attempt()
-      if (outcome !== undefined) {
-        if (!(outcome instanceof ReadFault)) {
-          return served.with(outcome)
-        }
-        return new YieldOnce(place.fail(outcome, this.name))
-      }
+      return outcome === undefined
+        // What comes of the generator's turn here is what the run loop runs next.
+        ? new YieldOnce(place.wait(this))
+        : outcome instanceof ReadFault
+        ? new YieldOnce(place.fail(outcome, this.name))
+        : served.with(outcome)
     }
     return new YieldOnce(this)
   }
