@@ -1,6 +1,6 @@
 /** What else one would take: Node's own ways of reading, modules from npm, and @effect/platform's `Socket`. */
-import { NodeSocket } from "@effect/platform-node"
-import { Effect, Stream } from "effect"
+import { NodeSocket, NodeStream } from "@effect/platform-node"
+import { Chunk, Effect, Stream } from "effect"
 import * as Net from "node:net"
 import * as Readline from "node:readline"
 import split2 from "split2"
@@ -42,6 +42,10 @@ export const split2Lines = (port: number, onLine: (line: string) => void): void 
 export const platformStream = (port: number) =>
   Stream.pipeThroughChannelOrFail(Stream.never as Stream.Stream<Uint8Array>, NodeSocket.makeNetChannel({ host, port }))
 
+/** A socket of Node's as a `Stream`. */
+export const readableStream = (port: number) =>
+  Stream.suspend(() => NodeStream.fromReadable<Error, Uint8Array>(() => connect(port), (error) => error as Error))
+
 export const platformLines = (port: number, onLine: (line: string) => void): Promise<void> =>
   platformStream(port).pipe(
     Stream.decodeText(),
@@ -50,6 +54,35 @@ export const platformLines = (port: number, onLine: (line: string) => void): Pro
     Effect.scoped,
     Effect.runPromise
   )
+
+/** What Effect itself takes for an element of a stream: the lines are in memory, and nothing is read. */
+export const linesInMemory = (line: string, onLine: (line: string) => void): Promise<void> => {
+  const text = line.repeat(820)
+  const lines = Chunk.fromIterable(
+    Array.from({ length: 820 }, (_, i) => text.slice(i * line.length, (i + 1) * line.length))
+  )
+  const next = Effect.async<Chunk.Chunk<string>>((resume) => {
+    setImmediate(() => resume(Effect.succeed(lines)))
+  })
+  return Stream.repeatEffectChunk(next).pipe(
+    Stream.runForEach((line) => Effect.sync(() => onLine(line))),
+    Effect.runPromise
+  )
+}
+
+/** Connects and closes as one would by hand, in a scope. */
+export const scopedConnect = (port: number): Effect.Effect<unknown> =>
+  Effect.acquireRelease(
+    Effect.async<Net.Socket>((resume) => {
+      const socket = Net.connect({ port, host, noDelay: true }, () => resume(Effect.succeed(socket)))
+    }),
+    (socket) =>
+      Effect.async<void>((resume) => {
+        socket.once("close", () => resume(Effect.void))
+        socket.resume()
+        socket.end()
+      })
+  ).pipe(Effect.scoped)
 
 /** A message after each that has come back. */
 export const platformEcho = (port: number, message: Uint8Array, onEcho: () => void): Promise<unknown> =>

@@ -4,7 +4,7 @@ import * as Net from "node:net"
 import { asClient, host } from "../contenders.js"
 import { source } from "../peer.js"
 import { loops } from "../python.js"
-import { chunks, platformStream } from "../rivals.js"
+import { chunks, platformStream, readableStream } from "../rivals.js"
 import type { Workload } from "../workload.js"
 
 const { library, python, raw, rival } = asClient(source("x"), { scale: 1e-6 })
@@ -66,6 +66,16 @@ export const bulk: Workload = {
       chunks(port, (chunk) => {
         meter.count += chunk.length
       })),
+
+    rival("NodeStream.fromReadable", (port, meter) =>
+      readableStream(port).pipe(
+        Stream.runForEach((chunk) =>
+          Effect.sync(() => {
+            meter.count += chunk.length
+          })
+        ),
+        Effect.runPromise
+      )),
 
     rival("@effect/platform NodeSocket, Stream", (port, meter) =>
       platformStream(port).pipe(

@@ -3,6 +3,7 @@ import { Network } from "effect-netstreams"
 import * as Net from "node:net"
 import { asClient, host } from "../contenders.js"
 import { echo } from "../peer.js"
+import { scopedConnect } from "../rivals.js"
 import type { Workload } from "../workload.js"
 
 /**
@@ -14,7 +15,7 @@ let ports: ReadonlyArray<number> = []
 let turn = 0
 const nextPort = () => ports[turn++ % ports.length]!
 
-const { library, raw } = asClient(async (conditions) => {
+const { library, raw, rival } = asClient(async (conditions) => {
   ports = await Promise.all(Array.from({ length: servers }, () => echo(conditions)))
   return ports[0]!
 })
@@ -50,6 +51,18 @@ export const dial: Workload = {
           Effect.forever
         ),
       { target: 0.87 }
+    ),
+
+    rival(
+      "node:net, Effect.async, acquireRelease and scoped",
+      (_, meter) =>
+        Effect.suspend(() => scopedConnect(nextPort())).pipe(
+          Effect.tap(() => {
+            meter.count++
+          }),
+          Effect.forever,
+          Effect.runPromise
+        )
     )
   ]
 }

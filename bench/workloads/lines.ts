@@ -4,7 +4,7 @@ import * as Net from "node:net"
 import { asClient, host } from "../contenders.js"
 import { source } from "../peer.js"
 import { loops } from "../python.js"
-import { carried, platformLines, readlineEvents, readlineForAwait, split2Lines } from "../rivals.js"
+import { carried, linesInMemory, platformLines, readlineEvents, readlineForAwait, split2Lines } from "../rivals.js"
 import type { Contender, Meter, Workload } from "../workload.js"
 
 const text = "The quick brown fox jumps over the lazy dog. ".repeat(30)
@@ -145,6 +145,10 @@ const linesAsText = (size: number): Workload => {
         rival(
           "@effect/platform NodeSocket, splitLines",
           (port, meter) => platformLines(port, (line) => count(meter, line))
+        ),
+        rival(
+          "Stream.runForEach over lines in memory",
+          (_, meter) => linesInMemory(text.slice(0, size - 1), (line) => count(meter, line))
         ),
 
         ...loops.map((loop) => python(`${loop} readline, decode`, loop, "lines_text", size))
