@@ -37,20 +37,34 @@ export const asyncOwned = <A, E>(
   register: (resume: (outcome: Effect.Effect<A, E>) => void) => Effect.Effect<void>
 ): Effect.Effect<A, E> =>
   maskOnce((restore) => {
-    let outcome: Effect.Effect<A, E> | undefined
-    let resume = (early: Effect.Effect<A, E>) => {
-      outcome = early
+    const slot = new Slot<A, E>()
+    const stop = register((outcome) => slot.put(outcome))
+    return Effect.catchAllCause(restore(slot.taken()), (cause) => Effect.zipRight(stop, Effect.failCause(cause)))
+  })
+
+/** What is waited for, which may come before the wait. It knows nobody, for `restore` keeps the wait: see `once.ts`. */
+class Slot<A, E> {
+  private outcome: Effect.Effect<A, E> | undefined = undefined
+  private resume: ((outcome: Effect.Effect<A, E>) => void) | undefined = undefined
+
+  put(outcome: Effect.Effect<A, E>): void {
+    if (this.resume === undefined) {
+      this.outcome ??= outcome
+    } else {
+      this.resume(outcome)
     }
-    const stop = register((outcome) => resume(outcome))
-    const wait = suspension<A, E>((waiting) => {
-      if (outcome !== undefined) {
-        waiting(outcome)
-      } else {
-        resume = waiting
+  }
+
+  taken(): Effect.Effect<A, E> {
+    return suspension((resume) => {
+      this.resume = resume
+      if (this.outcome !== undefined) {
+        resume(this.outcome)
+        this.outcome = undefined
       }
     })
-    return Effect.catchAllCause(restore(wait), (cause) => Effect.zipRight(stop, Effect.failCause(cause)))
-  })
+  }
+}
 
 /** @internal */
 export class Background {

@@ -299,8 +299,14 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
         this.deliverRest()
       }
       ;(stream as Owned)[owner] = undefined
+      this.letGo()
       this.receiver!.onClosed(this.failure)
     }
+  }
+
+  /** Whoever keeps a connection that has closed does not keep the ten times larger stream below it. */
+  letGo(): void {
+    ;(this as { stream: Stream.Duplex }).stream = gone ??= new Net.Socket().destroy()
   }
 
   /** An error closes a stream over what it has received and not handed out yet: the time of a pause, or before `start`. */
@@ -314,6 +320,9 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
     }
   }
 }
+
+/** A closed stream, as good as any other. */
+let gone: Net.Socket | undefined
 
 const prematureClose = (): Error =>
   Object.assign(new Error("The stream was closed before it had ended"), { code: "ERR_STREAM_PREMATURE_CLOSE" })

@@ -112,6 +112,11 @@ class SocketTlsTransport extends TlsTransport {
     this.discard()
   }
 
+  override letGo(): void {
+    super.letGo()
+    this.lower.letGo()
+  }
+
   /**
    * The close of the socket is that of TLS. To close TLS itself over a socket that is on its way out would free at once
    * what OpenSSL may be in the middle of using, as it is when data that it has decrypted led to this call.
