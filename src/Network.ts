@@ -121,7 +121,9 @@ export const make: (backend: Transport.Backend) => Service = internal.make
 export const openConnection = (
   options: ConnectOptions
 ): Effect.Effect<Connection.Connection, ConnectError | TlsError, Network | Scope.Scope> =>
-  Effect.flatMap(Network, (network) => network.openConnection(options))
+  Effect.withFiberRuntime((fiber) =>
+    Context.unsafeGet(fiber.currentContext as Context.Context<Network>, Network).openConnection(options)
+  )
 
 /**
  * Opens a connection to a Unix socket. The scope closes it.

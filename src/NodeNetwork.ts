@@ -15,7 +15,7 @@ import type { Duplex } from "node:stream"
 import * as Address from "./Address.js"
 import * as Connection from "./Connection.js"
 import * as argument from "./internal/argument.js"
-import { tlsProblems } from "./internal/connection.js"
+import { tlsProblem } from "./internal/connection.js"
 import { connectionFailure } from "./internal/errno.js"
 import { addressOf, adoptDescriptor, adoptServer } from "./internal/node/adoption.js"
 import { backend } from "./internal/node/backend.js"
@@ -310,7 +310,7 @@ export const startServerOn = <E, R>(
       [
         listenerProblem(server),
         argument.positive("backlog", options.backlog),
-        ...(options.tls === undefined ? [] : tlsProblems("tls: ", options.tls))
+        options.tls === undefined ? undefined : tlsProblem("tls: ", options.tls)
       ],
       (acceptor) =>
         withTls(

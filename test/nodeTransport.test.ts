@@ -335,12 +335,12 @@ describe.each(kinds)("a transport, %s", (kind) => {
 
   it("leaves nothing behind that listens", async () => {
     const { dispose, peer, transport } = await pairs[kind]()
+    const { stream } = transport as unknown as { readonly stream: Stream.Duplex }
     const recorder = new Recorder()
     transport.start(recorder)
     transport.end()
     peer.socket.end()
     await until(() => recorder.closed)
-    const { stream } = transport as unknown as { readonly stream: Stream.Duplex }
     stream.emit("data", Buffer.from("late"))
     stream.emit("end")
     stream.emit("error", new Error("late"))

@@ -47,11 +47,11 @@ export const withConnectTimeout = <A, E, R>(
     readonly timeout: Duration.DurationInput | undefined
     readonly close: (made: A) => void
   },
-  make: (progress: Progress) => Effect.Effect<A, E, R>
+  make: (progress: Progress, fiber: Fiber.RuntimeFiber<unknown, unknown>) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | ConnectError, R> => {
   const timeout = Duration.decode(options.timeout ?? Duration.infinity)
   if (!Duration.isFinite(timeout)) {
-    return Effect.suspend(() => make(new Progress()))
+    return Effect.withFiberRuntime((fiber) => make(new Progress(), fiber))
   }
   return Effect.withFiberRuntime((parent) =>
     asyncOwned<A, E | ConnectError>((resume) => {
@@ -60,7 +60,7 @@ export const withConnectTimeout = <A, E, R>(
 
       // The context that R asks for is the parent's, which the background runs everything with.
       const fiber = background.fork(
-        make(progress) as Effect.Effect<A, E>,
+        Effect.withFiberRuntime((fiber) => make(progress, fiber)) as Effect.Effect<A, E>,
         (exit) => resume(background.closeWith(exit))
       )
       const stop = Effect.suspend(() => Effect.zipRight(background.closeWith(Exit.void), Fiber.await(fiber)))

@@ -5,6 +5,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import { pipeArguments } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
@@ -21,7 +22,7 @@ import { connectionError } from "./connectionError.js"
 import { type Closed, type ConnectionLimits, ConnectionState, type Ending, type Timers } from "./connectionState.js"
 import type { TimeoutLimits } from "./connectionTimeouts.js"
 import type { Handover } from "./handover.js"
-import { waitOnce } from "./once.js"
+import { maskOnce, waitOnce } from "./once.js"
 import { defaultLimit, StreamReaderImpl } from "./streamReader.js"
 import { StreamWriterImpl } from "./streamWriter.js"
 import { suspension } from "./suspension.js"
@@ -40,24 +41,26 @@ const defaultHighWaterMark = 65_536
 const defaultCloseTimeout = Duration.seconds(30)
 
 /** What is wrong with the options of a connection. */
-export const optionProblems = (options: Api.Options): ReadonlyArray<argument.Problem> => [
-  argument.positive("limit", options.limit),
-  argument.duration("closeTimeout", options.closeTimeout),
-  argument.notNegative("highWaterMark", options.highWaterMark),
-  argument.notNegative("lowWaterMark", options.lowWaterMark),
-  typeof options.wireTap === "object" ? argument.notNegative("wireTap: maxBytes", options.wireTap.maxBytes) : undefined,
-  options.lowWaterMark !== undefined && options.highWaterMark !== undefined &&
-    options.lowWaterMark > options.highWaterMark
-    ? `lowWaterMark must not be above highWaterMark (${options.highWaterMark}), got ${options.lowWaterMark}`
-    : undefined,
-  argument.timeLimit("idleTimeout", options.idleTimeout),
-  argument.timeLimit("readTimeout", options.readTimeout),
-  argument.timeLimit("writeTimeout", options.writeTimeout),
-  ...(options.minReadRate === undefined ? [] : [
-    argument.positive("minReadRate: bytesPerSecond", options.minReadRate.bytesPerSecond ?? NaN),
-    argument.timeLimit("minReadRate: gracePeriod", options.minReadRate.gracePeriod)
-  ])
-]
+export const optionProblem = (options: Api.Options): argument.Problem =>
+  argument.positive("limit", options.limit) ??
+    argument.duration("closeTimeout", options.closeTimeout) ??
+    argument.notNegative("highWaterMark", options.highWaterMark) ??
+    argument.notNegative("lowWaterMark", options.lowWaterMark) ??
+    (typeof options.wireTap === "object"
+      ? argument.notNegative("wireTap: maxBytes", options.wireTap.maxBytes)
+      : undefined) ??
+    (options.lowWaterMark !== undefined && options.highWaterMark !== undefined &&
+        options.lowWaterMark > options.highWaterMark
+      ? `lowWaterMark must not be above highWaterMark (${options.highWaterMark}), got ${options.lowWaterMark}`
+      : undefined) ??
+    argument.timeLimit("idleTimeout", options.idleTimeout) ??
+    argument.timeLimit("readTimeout", options.readTimeout) ??
+    argument.timeLimit("writeTimeout", options.writeTimeout) ??
+    (options.minReadRate === undefined ? undefined : rateProblem(options.minReadRate))
+
+const rateProblem = (rate: NonNullable<Api.Options["minReadRate"]>): argument.Problem =>
+  argument.positive("minReadRate: bytesPerSecond", rate.bytesPerSecond ?? NaN) ??
+    argument.timeLimit("minReadRate: gracePeriod", rate.gracePeriod)
 
 /** The options with their defaults, worked out once for a server and all of its connections. */
 export const connectionLimits = (options: Api.Options): ConnectionLimits => {
@@ -203,23 +206,24 @@ const failedUpgrade = (cause: Cause.Cause<TlsError | ConnectionError>): Closed =
 const upgradeProblem = (options: Tls.Upgrade): argument.Problem =>
   argument.oneOf("startTls: role", options.role ?? "none", ["client", "server"]) ??
     argument.oneOf("startTls: residue", options.residue, ["reject", "handOff", "discard"]) ??
-    tlsProblems("startTls: ", options).find((problem) => problem !== undefined) ??
+    tlsProblem("startTls: ", options) ??
     (options.role === "client" && options.verify !== false && options.serverName === undefined
       ? "startTls: serverName must say whom the certificate must be for, unless verify is false, got undefined"
       : undefined)
 
 /** What is wrong with TLS options, as far as that can be said without looking at certificates. */
-export const tlsProblems = (
+export const tlsProblem = (
   prefix: string,
   options: Tls.CommonOptions & Pick<Tls.ClientOptions, "serverName"> & Pick<Tls.ServerOptions, "maxHandshakes">
-): ReadonlyArray<argument.Problem> => [
-  argument.timeLimit(`${prefix}handshakeTimeout`, options.handshakeTimeout),
-  argument.duration(`${prefix}shutdownTimeout`, options.shutdownTimeout),
-  argument.oneOf(`${prefix}minVersion`, options.minVersion, ["TLSv1.2", "TLSv1.3"]),
-  argument.oneOf(`${prefix}maxVersion`, options.maxVersion, ["TLSv1.2", "TLSv1.3"]),
-  argument.notEmpty(`${prefix}serverName`, options.serverName),
-  argument.positive(`${prefix}maxHandshakes`, options.maxHandshakes)
-]
+): argument.Problem =>
+  argument.timeLimit(`${prefix}handshakeTimeout`, options.handshakeTimeout) ??
+    argument.duration(`${prefix}shutdownTimeout`, options.shutdownTimeout) ??
+    argument.oneOf(`${prefix}minVersion`, options.minVersion, versions) ??
+    argument.oneOf(`${prefix}maxVersion`, options.maxVersion, versions) ??
+    argument.notEmpty(`${prefix}serverName`, options.serverName) ??
+    argument.positive(`${prefix}maxHandshakes`, options.maxHandshakes)
+
+const versions = ["TLSv1.2", "TLSv1.3"]
 
 const failRead = (ending: Ending, remoteAddress: Address | undefined): Exit.Exit<never, ConnectionError> =>
   Exit.fail(connectionError(ending, "read", remoteAddress))
@@ -413,14 +417,21 @@ export const fromTransport = (
   transport: Transport,
   options: Api.Options = {}
 ): Effect.Effect<Api.Connection, never, Scope.Scope> => {
-  const problem = optionProblems(options).find((problem) => problem !== undefined)
+  const problem = optionProblem(options)
   return problem !== undefined
     ? Effect.zipRight(Effect.sync(() => transport.destroy()), argument.illegal(problem))
-    : Effect.scopeWith((scope) => Effect.uninterruptible(openWith(scope, transport, options)))
+    : Effect.withFiberRuntime((fiber) => maskOnce(() => openWith(fiber, scopeOf(fiber), transport, options)))
 }
+
+type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
+
+/** What `Effect.scope` gives in this fiber. */
+export const scopeOf = (fiber: AnyFiber): Scope.Scope =>
+  Context.unsafeGet(fiber.currentContext as Context.Context<Scope.Scope>, Scope.Scope)
 
 /** Makes the connection as the options say, and hands it to its scope, where nothing can interrupt. */
 export const openWith = (
+  fiber: AnyFiber,
   scope: Scope.Scope,
   transport: Transport,
   options: Api.Options
@@ -429,9 +440,9 @@ export const openWith = (
   return isTapped(options)
     ? Effect.flatMap(
       Effect.runtime<never>(),
-      (runtime) => openNow(scope, tapped(transport, options, runtime), limits)
+      (runtime) => openNow(fiber, scope, tapped(transport, options, runtime), limits)
     )
-    : openNow(scope, transport, limits)
+    : openNow(fiber, scope, transport, limits)
 }
 
 /** Makes the connection and hands it to its scope, in one step. */
@@ -439,20 +450,21 @@ export const openIn = (
   scope: Scope.Scope,
   transport: Transport,
   limits: ConnectionLimits
-): Effect.Effect<ConnectionImpl> => Effect.uninterruptible(openNow(scope, transport, limits))
+): Effect.Effect<ConnectionImpl> =>
+  Effect.withFiberRuntime((fiber) => maskOnce(() => openNow(fiber, scope, transport, limits)))
 
 /** The same where nothing can interrupt anyway. */
-export const openNow = (
+const openNow = (
+  fiber: AnyFiber,
   scope: Scope.Scope,
   transport: Transport,
   limits: ConnectionLimits
-): Effect.Effect<ConnectionImpl> =>
-  Effect.withFiberRuntime((fiber) => {
-    const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
-    const connection = new ConnectionImpl(transport, limits, clockTimers(clock))
-    return Effect.as(
-      // An interruption, where one can come to a finalizer, leaves nothing to undo: who is called then is not there any more.
-      Scope.addFinalizerExit(scope, () => suspension((resume) => connection.releaseThen(() => resume(Exit.void)))),
-      connection
-    )
-  })
+): Effect.Effect<ConnectionImpl> => {
+  const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
+  const connection = new ConnectionImpl(transport, limits, clockTimers(clock))
+  return Effect.as(
+    // An interruption, where one can come to a finalizer, leaves nothing to undo: who is called then is not there any more.
+    Scope.addFinalizerExit(scope, () => suspension((resume) => connection.releaseThen(() => resume(Exit.void)))),
+    connection
+  )
+}

@@ -28,6 +28,7 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Address from "../Address.js"
 import { type AddressReason, ConnectError } from "../NetworkError.js"
@@ -141,7 +142,18 @@ export const dial = <A>(
     target: formatTarget(options.host, options.port),
     timeout: options.connectTimeout,
     close: dialer.close
-  }, (progress) => dialWithin(progress, options, resolver, dialer))
+  }, (progress, fiber) => begin(fiber, progress, options, resolver, dialer))
+
+const begin = <A>(
+  fiber: Fiber.RuntimeFiber<unknown, unknown>,
+  progress: Progress,
+  options: TcpDialOptions,
+  resolver: ResolverService,
+  dialer: Dialer<A>
+): Effect.Effect<A, ConnectError> => {
+  const background = new Background(fiber)
+  return new TcpDial(background, observe(fiber, background, options), progress, options, resolver, dialer).run()
+}
 
 /**
  * The same as a part of more: under a time limit that the caller sets, and with what comes after (TLS) under it too.
@@ -154,10 +166,7 @@ export const dialWithin = <A>(
   resolver: ResolverService,
   dialer: Dialer<A>
 ): Effect.Effect<A, ConnectError> =>
-  Effect.withFiberRuntime((fiber) => {
-    const background = new Background(fiber)
-    return new TcpDial(background, observe(fiber, background, options), progress, options, resolver, dialer).run()
-  })
+  Effect.withFiberRuntime((fiber) => begin(fiber, progress, options, resolver, dialer))
 
 type Addresses = ReadonlyArray<Address.TcpAddress>
 

@@ -4,13 +4,16 @@ import type * as Connection from "../Connection.js"
 import type * as Api from "../Network.js"
 import type { Backend, SocketOptions, Transport } from "../Transport.js"
 import * as argument from "./argument.js"
-import { openWith, optionProblems, tlsProblems } from "./connection.js"
+import { openWith, optionProblem, scopeOf, tlsProblem } from "./connection.js"
+import { maskOnce } from "./once.js"
 import * as server from "./server.js"
 
-const socketProblems = (options: SocketOptions): ReadonlyArray<argument.Problem> => [
-  argument.oneOf("noDelay", options.noDelay, [true, false]),
-  typeof options.keepAlive === "boolean" ? undefined : argument.duration("keepAlive", options.keepAlive)
-]
+const booleans = [true, false]
+const families = [4, 6]
+
+const socketProblem = (options: SocketOptions): argument.Problem =>
+  argument.oneOf("noDelay", options.noDelay, booleans) ??
+    (typeof options.keepAlive === "boolean" ? undefined : argument.duration("keepAlive", options.keepAlive))
 
 /** `both host and path`, which types forbid and programs without them try. */
 const noPath = (options: object): argument.Problem =>
@@ -37,35 +40,36 @@ export const make = (backend: Backend): Api.Service => ({
   openConnection: (options) =>
     open(
       options,
-      [
-        noPath(options),
-        argument.notEmpty("host", options.host ?? ""),
-        argument.port("port", options.port ?? NaN),
-        argument.oneOf("family", options.family, [4, 6]),
-        argument.notNegative("lookupHints", options.lookupHints),
-        argument.notEmpty("localAddress", options.localAddress),
-        argument.port("localPort", options.localPort),
-        argument.duration("happyEyeballsDelay", options.happyEyeballsDelay),
-        argument.positive("interleave", options.interleave),
-        argument.duration("connectTimeout", options.connectTimeout),
-        ...(typeof options.tls === "object" ? tlsProblems("tls: ", options.tls) : []),
-        ...socketProblems(options)
-      ],
-      () => backend.connect({ ...options, host: unbracketed(options.host) })
+      noPath(options) ??
+        argument.notEmpty("host", options.host ?? "") ??
+        argument.port("port", options.port ?? NaN) ??
+        argument.oneOf("family", options.family, families) ??
+        argument.notNegative("lookupHints", options.lookupHints) ??
+        argument.notEmpty("localAddress", options.localAddress) ??
+        argument.port("localPort", options.localPort) ??
+        argument.duration("happyEyeballsDelay", options.happyEyeballsDelay) ??
+        argument.positive("interleave", options.interleave) ??
+        argument.duration("connectTimeout", options.connectTimeout) ??
+        (typeof options.tls === "object" ? tlsProblem("tls: ", options.tls) : undefined) ??
+        socketProblem(options) ??
+        optionProblem(options),
+      () => {
+        const host = unbracketed(options.host)
+        return backend.connect(host === options.host ? options : { ...options, host })
+      }
     ),
 
   openUnixConnection: (path, options = {}) =>
     open(
       options,
-      [
-        noHost(options),
-        argument.notEmpty("path", path),
-        argument.duration("connectTimeout", options.connectTimeout),
-        ...(options.tls === undefined ? [] : tlsProblems("tls: ", options.tls)),
-        options.tls !== undefined && options.tls.verify !== false && options.tls.serverName === undefined
+      noHost(options) ??
+        argument.notEmpty("path", path) ??
+        argument.duration("connectTimeout", options.connectTimeout) ??
+        (options.tls === undefined ? undefined : tlsProblem("tls: ", options.tls)) ??
+        (options.tls !== undefined && options.tls.verify !== false && options.tls.serverName === undefined
           ? "tls: serverName must say whom the certificate must be for, unless verify is false, got undefined"
-          : undefined
-      ],
+          : undefined) ??
+        optionProblem(options),
       () => backend.connectUnix(path, options)
     ),
 
@@ -76,11 +80,11 @@ export const make = (backend: Backend): Api.Service => ({
         ...hostProblems(options.host),
         argument.port("port", options.port),
         argument.positive("backlog", options.backlog),
-        argument.oneOf("reusePort", options.reusePort, [true, false]),
-        argument.oneOf("ipv6Only", options.ipv6Only, [true, false]),
-        argument.oneOf("startServing", options.startServing, [true, false]),
-        ...(options.tls === undefined ? [] : tlsProblems("tls: ", options.tls)),
-        ...socketProblems(options)
+        argument.oneOf("reusePort", options.reusePort, booleans),
+        argument.oneOf("ipv6Only", options.ipv6Only, booleans),
+        argument.oneOf("startServing", options.startServing, booleans),
+        options.tls === undefined ? undefined : tlsProblem("tls: ", options.tls),
+        socketProblem(options)
       ],
       (acceptor) =>
         backend.listen(
@@ -104,9 +108,9 @@ export const make = (backend: Backend): Api.Service => ({
         options.mode !== undefined && String(path).startsWith("\0")
           ? `mode must not be given for an abstract name, which has no file and is open to everyone, got ${options.mode}`
           : undefined,
-        argument.oneOf("unlinkStale", options.unlinkStale, [true, false]),
-        argument.oneOf("startServing", options.startServing, [true, false]),
-        ...(options.tls === undefined ? [] : tlsProblems("tls: ", options.tls))
+        argument.oneOf("unlinkStale", options.unlinkStale, booleans),
+        argument.oneOf("startServing", options.startServing, booleans),
+        options.tls === undefined ? undefined : tlsProblem("tls: ", options.tls)
       ],
       (acceptor) => backend.listenUnix(path, options, acceptor),
       options,
@@ -121,15 +125,14 @@ const unbracketed = (host: string): string =>
 /** What a backend connects is in the scope's hands before anything can interrupt. */
 const open = <E>(
   options: Connection.Options,
-  problems: ReadonlyArray<argument.Problem>,
+  problem: argument.Problem,
   connect: () => Effect.Effect<Transport, E>
-): Effect.Effect<Connection.Connection, E, Scope.Scope> => {
-  const problem = [...problems, ...optionProblems(options)].find((problem) => problem !== undefined)
-  return problem !== undefined
+): Effect.Effect<Connection.Connection, E, Scope.Scope> =>
+  problem !== undefined
     ? argument.illegal(problem)
-    : Effect.scopeWith((scope) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(restore(connect()), (transport) => openWith(scope, transport, options))
+    : Effect.withFiberRuntime((fiber) => {
+      const scope = scopeOf(fiber)
+      return maskOnce((restore) =>
+        Effect.flatMap(restore(connect()), (transport) => openWith(fiber, scope, transport, options))
       )
-    )
-}
+    })

@@ -19,7 +19,7 @@ import type * as Tls from "../Tls.js"
 import type { AcceptError, Acceptor, Listener, Transport } from "../Transport.js"
 import * as argument from "./argument.js"
 import { clockTimers } from "./clockTimers.js"
-import { ConnectionImpl, connectionLimits, optionProblems, tlsProblems } from "./connection.js"
+import { ConnectionImpl, connectionLimits, optionProblem, tlsProblem } from "./connection.js"
 import type { ConnectionLimits, Timers } from "./connectionState.js"
 import { codeOf } from "./errno.js"
 import { withHandlerScheduler } from "./handlerScheduler.js"
@@ -283,7 +283,7 @@ class ServerImpl implements Api.Server {
   }
 
   setTls(options: Tls.ServerOptions): Effect.Effect<void, TlsError> {
-    const problem = tlsProblems("setTls: ", options).find((problem) => problem !== undefined)
+    const problem = tlsProblem("setTls: ", options)
     return problem !== undefined
       ? argument.illegal(problem)
       : Effect.suspend(() =>
@@ -439,7 +439,7 @@ export const checked = <E, R>(
 ): Effect.Effect<Api.Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>> => {
   const problem = [
     ...problems,
-    ...optionProblems(options),
+    optionProblem(options),
     argument.duration("gracePeriod", options.gracePeriod),
     argument.positive("maxConnections", options.maxConnections),
     argument.oneOf("onLimit", options.onLimit, ["pause", "reject"]),

@@ -9,7 +9,7 @@ import type { Connection } from "../../Connection.js"
 import type * as Network from "../../Network.js"
 import type * as Api from "../../TestNetwork.js"
 import * as argument from "../argument.js"
-import { connectionLimits, openIn, optionProblems } from "../connection.js"
+import { connectionLimits, openIn, optionProblem } from "../connection.js"
 import { ipFamily } from "../ipAddress.js"
 import { type LinkImpl, linksByAddress } from "../link.js"
 import { applyConditions, conditionProblems, perfect, seedProblem } from "../linkConditions.js"
@@ -245,7 +245,7 @@ export const pair = (
   const problem = firstOf([
     seedProblem(options.seed),
     ...conditionProblems(options.conditions ?? {}),
-    ...optionProblems(options)
+    optionProblem(options)
   ])
   return problem !== undefined ? argument.illegal(problem) : Effect.uninterruptible(
     // Both are closed at once: one after the other, each would wait a moment for its peer, which a test's clock never ends.
