@@ -4,7 +4,8 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
-import { latin1 } from "./support/chunkings.js"
+import { runInNewContext } from "node:vm"
+import { latin1, toLatin1 } from "./support/chunkings.js"
 import { defect, fed, outcome, type Reader, rest, started } from "./support/reader.js"
 import { value } from "./support/readerReference.js"
 
@@ -110,6 +111,21 @@ describe("StreamReader, wrong arguments", () => {
         const over = Effect.flatMap(StreamReader.fromStream(Stream.make(wrong as never)), (reader) => reader.read(1))
         isIllegal(yield* defect(Effect.scoped(over)), "fromStream", `got ${kind}`)
       }
+    }))
+
+  it.effect("are not bytes of another realm, such as Node's own are to some test runners", () =>
+    Effect.gen(function*() {
+      const foreign = (text: string) => runInNewContext(`Uint8Array.from(${JSON.stringify(Array.from(latin1(text)))})`)
+      assert.isFalse(foreign("a") instanceof Uint8Array)
+      const { feed, reader } = yield* fed("")
+      yield* feed.data(foreign("abc;de"))
+      assert.strictEqual(toLatin1(yield* reader.readUntil(foreign(";"))), "abc;")
+      const into = foreign("12")
+      assert.strictEqual(yield* reader.readInto(into), 2)
+      yield* reader.unread(into)
+      assert.strictEqual(yield* rest(reader, feed), "de")
+      const over = Effect.flatMap(StreamReader.fromStream(Stream.make(foreign("x\n"))), (reader) => reader.readLine)
+      assert.strictEqual(toLatin1(yield* Effect.scoped(over)), "x\n")
     }))
 
   it.effect("of streams of lines are defects that name the option and the value", () =>

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Crypto from "node:crypto"
 import * as Net from "node:net"
+import { runInNewContext } from "node:vm"
 import * as Connection from "../src/Connection.js"
 import { ConnectionError } from "../src/NetworkError.js"
 import * as StreamWriter from "../src/StreamWriter.js"
@@ -166,6 +167,17 @@ describe("what is written", () => {
       yield* Effect.zipRight(write, writeAll)
       yield* settle
       assert.strictEqual(received(), "1212")
+    }))
+
+  it.scoped("bytes of another realm are bytes, such as Node's own are to some test runners", () =>
+    Effect.gen(function*() {
+      const { received, writer } = yield* make()
+      const foreign = runInNewContext("Uint8Array.from([97, 98])") as Uint8Array
+      assert.isFalse(foreign instanceof Uint8Array)
+      yield* writer.write(foreign)
+      yield* writer.writeAll([foreign, "c", foreign])
+      yield* settle
+      assert.strictEqual(received(), "ababcab")
     }))
 
   it.scoped("what is no bytes is a defect that says so", () =>

@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { isBytes } from "./bytes.js"
 
 const show = (value: unknown): string => typeof value === "string" ? JSON.stringify(value) : String(value)
 
@@ -24,7 +25,7 @@ const integer = (name: string, value: unknown, min: number, max: number, meaning
     : `${name} must be ${meaning}, got ${show(value)}`
 
 export const bytes = (name: string, value: unknown): Problem =>
-  value instanceof Uint8Array ? undefined : `${name} must be a Uint8Array, got ${typeof value}`
+  isBytes(value) ? undefined : `${name} must be a Uint8Array, got ${typeof value}`
 
 /** A number of bytes to read. */
 export const count = (name: string, value: number): Problem =>

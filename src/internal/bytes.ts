@@ -2,6 +2,18 @@
 
 export type Bytes = Uint8Array
 
+const kindOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag
+)!.get!
+
+/**
+ * Whether it is a `Uint8Array`, of whatever realm: test runners give programs globals of their own, and what Node reads is
+ * then no instance of theirs.
+ */
+export const isBytes = (value: unknown): value is Bytes =>
+  value instanceof Uint8Array || kindOf.call(value) === "Uint8Array"
+
 export const emptyBytes: Bytes = new Uint8Array(0)
 
 const encoder = new TextEncoder()

@@ -30,6 +30,7 @@ import type { ConnectionError, ListenError } from "../NetworkError.js"
 import type * as Api from "../Script.js"
 import type * as Server from "../Server.js"
 import * as argument from "./argument.js"
+import { isBytes } from "./bytes.js"
 import { eventLoopTurn } from "./eventLoopTurn.js"
 import { ScriptError } from "./scriptError.js"
 import { difference, differsAt, Proceedings, quoted } from "./scriptReport.js"
@@ -92,8 +93,8 @@ const encoder = new TextEncoder()
 const bytesOf = (name: string, data: string | Uint8Array): Uint8Array => {
   const bytes = typeof data === "string"
     ? encoder.encode(data)
-    : data instanceof Uint8Array
-    ? data.slice()
+    : isBytes(data)
+    ? new Uint8Array(data)
     : illegal(`${name}: data must be a Uint8Array or a string, got ${typeof data}`)
   return bytes.length === 0 ? illegal(`${name}: data must not be empty`) : bytes
 }

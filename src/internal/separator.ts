@@ -8,7 +8,7 @@
  * stopped, and goes on from there when more has arrived. How the bytes were cut into chunks has no influence.
  */
 import { type ByteQueue, type Cursor } from "./byteQueue.js"
-import { type Bytes, encodeUtf8, indexOfByte } from "./bytes.js"
+import { type Bytes, encodeUtf8, indexOfByte, isBytes } from "./bytes.js"
 
 export type SeparatorInput = string | Bytes | ReadonlyArray<string | Bytes>
 
@@ -145,7 +145,7 @@ export const separatorProblem = (input: SeparatorInput): string | undefined => {
 }
 
 const problemOfOne = (one: unknown): string | undefined =>
-  typeof one !== "string" && !(one instanceof Uint8Array)
+  typeof one !== "string" && !isBytes(one)
     ? `a separator must be a string, a Uint8Array or a list of them, got ${typeof one}`
     : one.length === 0
     ? `a separator must have at least one byte, got ${one === "" ? "\"\"" : "an empty Uint8Array"}`

@@ -9,7 +9,7 @@ import type { Address } from "../Address.js"
 import type { ConnectionError } from "../NetworkError.js"
 import type * as Api from "../StreamWriter.js"
 import * as argument from "./argument.js"
-import { type Bytes, toBytes } from "./bytes.js"
+import { type Bytes, isBytes, toBytes } from "./bytes.js"
 import { connectionError } from "./connectionError.js"
 import type { ConnectionState, Ending } from "./connectionState.js"
 import { breathe, served, YieldOnce } from "./fastPath.js"
@@ -41,7 +41,7 @@ export class StreamWriterImpl implements Api.StreamWriter {
   ) {}
 
   write(data: Uint8Array | string): Effect_ {
-    return typeof data === "string" || data instanceof Uint8Array
+    return typeof data === "string" || isBytes(data)
       ? new Write(this, data)
       : argument.illegal(`write: data must be a Uint8Array or a string, got ${typeof data}`)
   }
@@ -198,7 +198,7 @@ class Write extends Effectable.Class<void, ConnectionError> {
 }
 
 const chunkToBytes = (chunk: Uint8Array | string): Bytes => {
-  if (typeof chunk !== "string" && !(chunk instanceof Uint8Array)) {
+  if (typeof chunk !== "string" && !isBytes(chunk)) {
     throw new Cause.IllegalArgumentException(
       `writeAll: every chunk must be a Uint8Array or a string, got ${typeof chunk}`
     )
