@@ -6,7 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import type * as Net from "node:net"
+import * as Net from "node:net"
 import { Duplex } from "node:stream"
 import * as NodeTls from "node:tls"
 import type * as Connection from "../src/Connection.js"
@@ -62,6 +62,23 @@ const echoes = ({ client, server }: Ends, message = "secret\n") =>
   })
 
 describeTls("startTls", () => {
+  it.scopedLive("hands the sockets over to Node's TLS as they are, with what had come and was not read", () =>
+    Effect.gen(function*() {
+      const ends = yield* tcp.open()
+      yield* ends.server.writer.write("220 ready\n")
+      assert.strictEqual(text(yield* ends.client.reader.readLine), "220 ready\n")
+      const client = yield* Effect.fork(ends.client.startTls(asClient()))
+      yield* arrived(ends.server, 1)
+      const server = yield* ends.server.startTls(asServer())
+      const secure: Ends = { client: yield* Fiber.join(client), server }
+      for (const role of ["client", "server"] as const) {
+        const { stream } = (secure[role] as unknown as { readonly transport: { readonly stream: NodeTls.TLSSocket } })
+          .transport
+        assert.instanceOf((stream as unknown as { readonly _parent: unknown })._parent, Net.Socket)
+      }
+      yield* echoes(secure)
+    }))
+
   it.scopedLive.each(versions)(
     "makes a new connection, and the old one is spent: %s",
     (version) =>

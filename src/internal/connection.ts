@@ -14,14 +14,14 @@ import type { Address } from "../Address.js"
 import type * as Api from "../Connection.js"
 import { type ConnectionError, TlsError } from "../NetworkError.js"
 import type * as Tls from "../Tls.js"
-import type { Transport, TransportReceiver } from "../Transport.js"
+import type { Transport } from "../Transport.js"
 import * as argument from "./argument.js"
 import { emptyBytes } from "./bytes.js"
 import { clockTimers } from "./clockTimers.js"
 import { connectionError } from "./connectionError.js"
 import { type Closed, type ConnectionLimits, ConnectionState, type Ending, type Timers } from "./connectionState.js"
 import type { TimeoutLimits } from "./connectionTimeouts.js"
-import type { Handover } from "./handover.js"
+import { Inherited } from "./inherited.js"
 import { maskOnce, waitOnce } from "./once.js"
 import { defaultLimit, StreamReaderImpl } from "./streamReader.js"
 import { StreamWriterImpl } from "./streamWriter.js"
@@ -135,59 +135,6 @@ const residueOf = (options: Tls.Upgrade, received: Uint8Array): Uint8Array | Tls
           "not believed: read all replies before the upgrade, or choose another `residue`"
       )
     })
-}
-
-/** The transport of a spent connection, for whoever takes it over. */
-class Inherited implements Transport {
-  readonly localAddress: Address
-  readonly remoteAddress: Address
-  readonly canWriteEof: boolean
-  readonly startTls: Transport["startTls"]
-  readonly tls: Transport["tls"]
-  readonly closeTimeout: Transport["closeTimeout"]
-
-  constructor(
-    private readonly transport: Transport,
-    private readonly handover: Handover,
-    private readonly residue: Uint8Array
-  ) {
-    this.localAddress = transport.localAddress
-    this.remoteAddress = transport.remoteAddress
-    this.canWriteEof = transport.canWriteEof
-    this.startTls = transport.startTls
-    this.tls = transport.tls
-    this.closeTimeout = transport.closeTimeout
-  }
-
-  get bufferedBytes(): number {
-    return this.transport.bufferedBytes
-  }
-  get writeProgress(): number | undefined {
-    return this.transport.writeProgress
-  }
-  start(receiver: TransportReceiver): void {
-    this.handover.onData(this.residue)
-    this.handover.start(receiver)
-    this.transport.resume()
-  }
-  pause(): void {
-    this.transport.pause()
-  }
-  resume(): void {
-    this.transport.resume()
-  }
-  write(chunks: ReadonlyArray<Uint8Array>): void {
-    this.transport.write(chunks)
-  }
-  end(): void {
-    this.transport.end()
-  }
-  destroy(): void {
-    this.transport.destroy()
-  }
-  abort(): void {
-    this.transport.abort()
-  }
 }
 
 const failedUpgrade = (cause: Cause.Cause<TlsError | ConnectionError>): Closed => {

@@ -14,6 +14,11 @@ export class Handover implements TransportReceiver {
     this.received = [received]
   }
 
+  /** Neither the end has come nor the close. */
+  get isOpen(): boolean {
+    return !this.ended && this.closed === undefined
+  }
+
   /** What came and was not read, for the last time. */
   takeReceived(): Bytes {
     const received = concat(this.received)

@@ -143,6 +143,11 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
     stream.on("close", onClose)
   }
 
+  /** Its end was reported, or its close. */
+  protected get peerHasGone(): boolean {
+    return this.peerEnded || this.closed
+  }
+
   /** Whether anybody has begun to read. */
   get started(): boolean {
     return this.receiver !== undefined
@@ -406,6 +411,23 @@ export class SocketTransport extends StreamTransport<Net.Socket> {
     return queueSizeOf(this.stream)
   }
 
+  /**
+   * Undoes `start`: the bytes, which have been delivered, come again before all that is still to come, and nobody is told
+   * of anything. The transport must be paused. False, and all as it was, where that can't be.
+   */
+  rewind(delivered: Uint8Array): boolean {
+    const stream = this.stream
+    if (this.peerHasGone || this.ending || this.dropped || stream.errored !== null || sawEnd(stream)) {
+      return false
+    }
+    this.receiver = undefined
+    stream.removeListener("data", onData)
+    if (delivered.length > 0) {
+      stream.unshift(delivered)
+    }
+    return true
+  }
+
   override abort(): void {
     const socket = this.stream
     if (socket.destroyed || socket.connecting || !this.isTcp) {
@@ -431,6 +453,10 @@ export const queueSizeOf = (socket: Net.Socket): number | undefined =>
   (socket as { readonly _handle?: { readonly writeQueueSize?: number | undefined } | null })._handle?.writeQueueSize
 
 const nothing = new Uint8Array(0)
+
+/** Whether the end has come, though what is before it has not been read. Where Node does not say, it may have. */
+const sawEnd = (stream: Stream.Readable): boolean =>
+  (stream as { readonly _readableState?: { readonly ended?: boolean } })._readableState?.ended !== false
 
 const reportEnd = (transport: SocketTransport): void => {
   // `EPIPE` is what a peer leaves that first ended in order and then reset: its end stands.

@@ -1,5 +1,5 @@
 /**
- * TLS over a socket that nobody has read from: Node's TLS reads and writes it itself, without a detour through JavaScript.
+ * TLS over a socket that nobody reads from: Node's TLS reads and writes it itself, without a detour through JavaScript.
  *
  * Then nobody here sees the end of TCP, by which close_notify is told from an end without one. But libuv stops reading at
  * that end before it reports it, and not otherwise; and to start reading where reading goes on is refused
@@ -14,6 +14,7 @@ import { getSystemErrorName } from "node:util"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
 import { codeOf, connectionFailure } from "../../errno.js"
+import { Inherited } from "../../inherited.js"
 import { queueSizeOf, SocketTransport } from "../transport.js"
 import { type Carrier, TlsTransport } from "./transport.js"
 
@@ -32,19 +33,24 @@ const handleOf = (socket: Net.Socket): Handle | undefined => {
 }
 
 /**
- * The carrier for a transport that has not been started, if it is one of a socket that TLS can take over.
+ * The carrier for a transport that has not been started, if it is one of a socket that TLS can take over: a fresh one, or
+ * one that was a connection's, and is made as good as new.
  *
  * @internal
  */
 export const overSocket = (lower: Transport): Carrier | undefined => {
-  if (!(lower instanceof SocketTransport)) {
-    return undefined
-  }
-  const { stream } = lower
-  const fresh = !lower.started && !("encrypted" in stream) && handleOf(stream) !== undefined
-    && stream.readable && stream.writable && stream.readableLength === 0 && stream.writableLength === 0
-  return fresh ? new SocketCarrier(lower) : undefined
+  const transport = lower instanceof Inherited
+    ? lower.yieldTo((transport, received) => isSocket(transport) && transport.rewind(received) ? transport : undefined)
+    : isSocket(lower) && !lower.started && lower.stream.readableLength === 0
+    ? lower
+    : undefined
+  return transport === undefined ? undefined : new SocketCarrier(transport)
 }
+
+const isSocket = (transport: Transport): transport is SocketTransport =>
+  transport instanceof SocketTransport && !("encrypted" in transport.stream) &&
+  handleOf(transport.stream) !== undefined &&
+  transport.stream.readable && transport.stream.writable && transport.stream.writableLength === 0
 
 class SocketCarrier implements Carrier {
   readonly stream: Net.Socket
