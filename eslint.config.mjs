@@ -17,6 +17,7 @@ const byteMachine = [
   "connectionState",
   "connectionTimeouts",
   "serverState",
+  "roster",
   "places",
   "pacing",
   "hexDump",

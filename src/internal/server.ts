@@ -23,8 +23,10 @@ import { ConnectionImpl, connectionLimits, optionProblem, tlsProblem } from "./c
 import type { ConnectionLimits, Timers } from "./connectionState.js"
 import { codeOf } from "./errno.js"
 import { withHandlerScheduler } from "./handlerScheduler.js"
+import * as HandlerScope from "./handlerScope.js"
 import { Pacing } from "./pacing.js"
 import { Places } from "./places.js"
+import { Member } from "./roster.js"
 import { closeReason, ServerMeter } from "./serverMetrics.js"
 import { ServerState } from "./serverState.js"
 import { type ConnectionTelemetry, observe } from "./serverTelemetry.js"
@@ -40,17 +42,22 @@ const defaultMaxWaiting = 1000
 const interruptPatience = Duration.seconds(1)
 
 /** One connection and the fiber of its handler, from the accept to the end of both. */
-interface Client {
-  readonly connection: ConnectionImpl
-  /** That of its handler. */
-  readonly scope: Scope.CloseableScope
-  /** What its handler runs with, but for the scope. */
-  readonly runtime: Runtime.Runtime<any>
-  readonly since: number
-  readonly telemetry: ConnectionTelemetry | undefined
-  fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
+class Client extends Member {
+  fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined = undefined
   /** Set when the server ends the connection: that its handler then fails is no news. */
-  dismissed: boolean
+  dismissed = false
+  /** That of its handler. */
+  readonly scope: Scope.CloseableScope = HandlerScope.make()
+
+  constructor(
+    readonly connection: ConnectionImpl,
+    /** What its handler runs with, but for the scope. */
+    readonly runtime: Runtime.Runtime<any>,
+    readonly since: number,
+    readonly telemetry: ConnectionTelemetry | undefined
+  ) {
+    super()
+  }
 }
 
 /** A connection that was accepted, and has no handler yet. */
@@ -139,19 +146,12 @@ class ServerImpl implements Api.Server {
     this.meter.opened(handshakeMillis)
     const telemetry = this.observed?.()
     const runtime = telemetry?.runtime(this.runtime, transport) ?? this.runtime
-    const client: Client = {
-      connection: new ConnectionImpl(
-        tapped(transport, this.options, runtime),
-        telemetry?.limits ?? this.limits,
-        this.timers
-      ),
-      scope: Effect.runSync(makeScope),
+    const client = new Client(
+      new ConnectionImpl(tapped(transport, this.options, runtime), telemetry?.limits ?? this.limits, this.timers),
       runtime,
-      since: this.timers.now(),
-      telemetry,
-      fiber: undefined,
-      dismissed: false
-    }
+      this.timers.now(),
+      telemetry
+    )
     this.state.enter(client)
     const scoped = Runtime.make({
       context: Context.add(runtime.context, Scope.Scope, client.scope),
@@ -170,8 +170,7 @@ class ServerImpl implements Api.Server {
   private handled(client: Client, exit: Exit.Exit<unknown, unknown>): void {
     const { runtime, scope } = client
     const release = () => client.connection.releaseThen(() => this.leave(client, exit))
-    if (Exit.isSuccess(exit) && isUnused(scope)) {
-      Effect.runSync(Scope.close(scope, exit))
+    if (Exit.isSuccess(exit) && HandlerScope.closeUnused(scope, exit)) {
       release()
     } else {
       Runtime.runFork(runtime, this.finish(client, exit)).addObserver(release)
@@ -389,19 +388,6 @@ class ServerImpl implements Api.Server {
   pipe() {
     return pipeArguments(this, arguments)
   }
-}
-
-const makeScope = Scope.make()
-
-/**
- * Whether nothing waits for the scope to close. Effect has no word for that, so it is looked up in what it keeps; should
- * that ever look otherwise, the answer is no.
- */
-const isUnused = (scope: Scope.Scope): boolean => {
-  const { state } = scope as {
-    readonly state?: { readonly _tag?: string; readonly finalizers?: ReadonlyMap<unknown, unknown> }
-  }
-  return state?._tag === "Open" && state.finalizers?.size === 0
 }
 
 const overload = (reason: OverloadError["reason"], limit: number, refused: number): OverloadError =>

@@ -9,12 +9,14 @@
  * Whoever comes while it drains is sent away; whoever is there may stay as long as the server's owner lets it. There is
  * no way back.
  */
+import { type Member, Roster } from "./roster.js"
+
 export type Phase = "starting" | "serving" | "draining" | "closed"
 
-export class ServerState<Client> {
+export class ServerState<Client extends Member> {
   phase: Phase = "starting"
   /** Whoever has a handler: from the accept until the connection has ended and the handler has returned. */
-  readonly clients: Set<Client> = new Set()
+  readonly clients: Roster<Client> = new Roster()
   private addressesHeld = true
   /** Told of each change, which is only a hint to look again. */
   private readonly watchers: Set<() => void> = new Set()
