@@ -1,9 +1,11 @@
+import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { ConnectError, TlsError } from "../NetworkError.js"
 import type * as Tls from "../Tls.js"
 import type { TlsProvider, Transport } from "../Transport.js"
 import { type Progress, withConnectTimeout } from "./connectTimeout.js"
+import { maskOnce, suspendOnce } from "./once.js"
 
 /**
  * Dials, and then makes the handshake, under one time limit.
@@ -21,10 +23,18 @@ export const dialTls = (
   withConnectTimeout(
     { target, timeout, close: (transport) => transport.abort() },
     (progress) =>
-      Effect.uninterruptibleMask((restore) =>
+      maskOnce((restore) =>
         Effect.flatMap(restore(dial(progress)), (lower) => {
           progress.phase = "tls"
-          return Effect.onInterrupt(restore(connectTls(lower, options, host)), () => Effect.sync(() => lower.abort()))
+          return Effect.catchAllCause(
+            restore(suspendOnce(() => connectTls(lower, options, host))),
+            (cause) => {
+              if (Cause.isInterrupted(cause)) {
+                lower.abort()
+              }
+              return Effect.failCause(cause)
+            }
+          )
         })
       )
   )

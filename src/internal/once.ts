@@ -3,7 +3,7 @@
  *
  * Theory of operation. `suspension.ts` tells what V8 does with a function that the source assigns to a property: it is
  * old at once, and what it closes over outlives it until the next full collection, copied by every minor one before
- * that. `Effect.async` is written that way, and so is `Effect.uninterruptibleMask`. A connection that was closed was kept
+ * that. `Effect.async` is written that way, and so are `Effect.uninterruptibleMask` and its `restore`. A connection that was closed was kept
  * so, with its socket, its streams and its buffers, and collecting garbage became a fifth of what a short connection
  * costs.
  *
@@ -41,6 +41,12 @@ export const waitOnce = <A, E = never>(
     }
     return Effect.sync(() => stop.call?.())
   })
+}
+
+/** `Effect.suspend`, for what is given to the `restore` of a mask, which keeps it. */
+export const suspendOnce = <A, E, R>(make: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+  const cell = new Cell<void, Effect.Effect<A, E, R>>(make)
+  return Effect.suspend(() => cell.take())
 }
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>

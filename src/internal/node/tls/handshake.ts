@@ -22,6 +22,7 @@ import { type Address, format } from "../../../Address.js"
 import type { TlsError } from "../../../NetworkError.js"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
+import { asyncOwned } from "../../background.js"
 import { clockTimers } from "../../clockTimers.js"
 import type { Timers } from "../../connectionState.js"
 import { Ciphertext } from "./ciphertext.js"
@@ -126,7 +127,7 @@ export const connectTls = (
   host: string | undefined
 ): Effect.Effect<Transport, TlsError> =>
   Effect.clockWith((clock) =>
-    Effect.async<Transport, TlsError>((resume) => {
+    asyncOwned<Transport, TlsError>((resume) => {
       const name = options.serverName ?? host
       const dnsName = name === undefined || Net.isIP(name) !== 0 ? undefined : dnsNameOf(name)
       const verify = options.verify ?? true
@@ -229,11 +230,13 @@ export class ServerContext {
   accept(lower: Transport, timers: Timers, done: (exit: Exit.Exit<Transport, TlsError>) => void): () => void {
     const attach = (carrier: Duplex, settle: Settle): undefined => {
       const view: View = Object.create(this.view)
-      view.settle = (outcome) => {
+      const settleOnce: Settle = (outcome) => {
         // The view lives as long as the connection, and this is over.
         view.settle = ignore
         settle(outcome)
       }
+      // Assigned as a literal it would be old at once, with all that the handshake holds: see `suspension.ts`.
+      view.settle = settleOnce
       view.remoteAddress = lower.remoteAddress
       EventEmitter.prototype.emit.call(view, "connection", carrier)
     }
@@ -312,5 +315,5 @@ export const upgrade = (lower: Transport, options: Tls.Upgrade): Effect.Effect<T
   options.role === "client" ? connectTls(lower, options, undefined) : Effect.flatMap(
     Effect.zip(serverContext(options), Effect.clock),
     ([context, clock]) =>
-      Effect.async<Transport, TlsError>((resume) => Effect.sync(context.accept(lower, clockTimers(clock), resume)))
+      asyncOwned<Transport, TlsError>((resume) => Effect.sync(context.accept(lower, clockTimers(clock), resume)))
   )

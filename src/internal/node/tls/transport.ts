@@ -7,11 +7,11 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { X509Certificate } from "node:crypto"
-import type { Duplex } from "node:stream"
+import { type Duplex, Readable } from "node:stream"
 import type { TLSSocket } from "node:tls"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
-import { StreamTransport } from "../transport.js"
+import { ownerOf, StreamTransport } from "../transport.js"
 import { handshakeError } from "./errors.js"
 
 const defaultShutdownTimeout = Duration.seconds(30)
@@ -39,13 +39,12 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
     this.allowTruncation = options.allowTruncation === true
     this.closeTimeout = Duration.toMillis(options.shutdownTimeout ?? defaultShutdownTimeout)
     this.tls = new Session(socket, serverName)
-    const push = socket.push
-    socket.push = (chunk, encoding) => {
-      if (chunk === null) {
-        this.notified = !this.carrierEnded()
-      }
-      return push.call(socket, chunk, encoding)
-    }
+    socket.push = push
+  }
+
+  /** TLS ends. */
+  ends(): void {
+    this.notified = !this.carrierEnded()
   }
 
   /** Whether the peer has ended what carries TLS. Asked in the very call in which TLS ends. */
@@ -92,6 +91,14 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
   protected discard(): void {
     this.stream.destroy()
   }
+}
+
+/** Shared by all: one made here would be old at once, and its connection with it; see `suspension.ts`. */
+function push(this: TLSSocket, chunk: unknown, encoding?: BufferEncoding): boolean {
+  if (chunk === null) {
+    ;(ownerOf(this) as TlsTransport | undefined)?.ends()
+  }
+  return Readable.prototype.push.call(this, chunk, encoding)
 }
 
 const end = (socket: TLSSocket): void => {
