@@ -28,6 +28,21 @@ export class Progress {
 }
 
 /**
+ * The error that a time limit ends with.
+ *
+ * @internal
+ */
+export const outOfTime = (target: string, timeout: Duration.Duration, progress: Progress): ConnectError =>
+  new ConnectError({
+    reason: "TimedOut",
+    target,
+    attempts: progress.dialling?.report() ?? [],
+    detail: Option.some(
+      `no connection within ${Duration.format(timeout)}, the time ran out ${phases[progress.phase]}`
+    )
+  })
+
+/**
  * Puts what `make` does under a time limit.
  *
  * **Details**
@@ -66,14 +81,7 @@ export const withConnectTimeout = <A, E, R>(
       const stop = Effect.suspend(() => Effect.zipRight(background.closeWith(Exit.void), Fiber.await(fiber)))
 
       background.schedule(Duration.toMillis(timeout), () => {
-        const error = new ConnectError({
-          reason: "TimedOut",
-          target: options.target,
-          attempts: progress.dialling?.report() ?? [],
-          detail: Option.some(
-            `no connection within ${Duration.format(timeout)}, the time ran out ${phases[progress.phase]}`
-          )
-        })
+        const error = outOfTime(options.target, timeout, progress)
         resume(Effect.uninterruptible(Effect.flatMap(
           stop,
           (exit): Exit.Exit<A, E | ConnectError> =>

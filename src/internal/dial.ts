@@ -22,7 +22,7 @@
  * connect wins. asyncio can do the same, and tries one after another unless told to. Node has a race of its own, which
  * ends each attempt after its 250 milliseconds, so that a slow route is no route.
  *
- * A numeric address is a race of one: no lookup, no timer, no fiber.
+ * A numeric address is a race of one: no lookup, no fiber, and no timer but that of a time limit.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -35,7 +35,7 @@ import { type AddressReason, ConnectError } from "../NetworkError.js"
 import { ResolveError, type Service as ResolverService } from "../Resolver.js"
 import type { TcpDialOptions, UnixDialOptions } from "../Transport.js"
 import { Background } from "./background.js"
-import { type Progress, withConnectTimeout } from "./connectTimeout.js"
+import { Progress, withConnectTimeout } from "./connectTimeout.js"
 import { type Dialer, type Local, Race, type RaceOptions } from "./dialRace.js"
 import { type DialObserver, observe } from "./dialTelemetry.js"
 import { ipFamily } from "./ipAddress.js"
@@ -138,21 +138,34 @@ export const dial = <A>(
   resolver: ResolverService,
   dialer: Dialer<A>
 ): Effect.Effect<A, ConnectError> =>
-  withConnectTimeout({
-    target: formatTarget(options.host, options.port),
-    timeout: options.connectTimeout,
-    close: dialer.close
-  }, (progress, fiber) => begin(fiber, progress, options, resolver, dialer))
+  isNumeric(options)
+    ? Effect.withFiberRuntime((fiber) => begin(fiber, new Progress(), options, resolver, dialer, limitOf(options)))
+    : withConnectTimeout({
+      target: formatTarget(options.host, options.port),
+      timeout: options.connectTimeout,
+      close: dialer.close
+    }, (progress, fiber) => begin(fiber, progress, options, resolver, dialer))
+
+/** Whether there is nothing to look up: then the race is all there is, and keeps to a time limit by itself. */
+const isNumeric = ({ host, localAddress }: TcpDialOptions): boolean =>
+  ipFamily(host) !== 0 && (localAddress === undefined || ipFamily(localAddress) !== 0)
+
+const limitOf = (options: { readonly connectTimeout?: Duration.DurationInput | undefined }) => {
+  const timeout = Duration.decode(options.connectTimeout ?? Duration.infinity)
+  return Duration.isFinite(timeout) ? timeout : undefined
+}
 
 const begin = <A>(
   fiber: Fiber.RuntimeFiber<unknown, unknown>,
   progress: Progress,
   options: TcpDialOptions,
   resolver: ResolverService,
-  dialer: Dialer<A>
+  dialer: Dialer<A>,
+  timeout?: Duration.Duration
 ): Effect.Effect<A, ConnectError> => {
   const background = new Background(fiber)
-  return new TcpDial(background, observe(fiber, background, options), progress, options, resolver, dialer).run()
+  return new TcpDial(background, observe(fiber, background, options), progress, options, resolver, dialer, timeout)
+    .run()
 }
 
 /**
@@ -189,7 +202,8 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
     progress: Progress,
     options: TcpDialOptions,
     resolver: ResolverService,
-    dialer: Dialer<A>
+    dialer: Dialer<A>,
+    readonly timeout: Duration.Duration | undefined
   ) {
     this.background = background
     this.observer = observer
@@ -375,10 +389,7 @@ export const dialUnix = <A>(
   options: UnixDialOptions,
   dialer: Dialer<A, Address.UnixAddress>
 ): Effect.Effect<A, ConnectError> =>
-  withConnectTimeout(
-    { target: path, timeout: options.connectTimeout, close: dialer.close },
-    (progress) => dialUnixWithin(progress, path, dialer)
-  )
+  Effect.withFiberRuntime((fiber) => beginUnix(fiber, new Progress(), path, dialer, limitOf(options)))
 
 /**
  * The same as a part of more.
@@ -389,18 +400,26 @@ export const dialUnixWithin = <A>(
   progress: Progress,
   path: string,
   dialer: Dialer<A, Address.UnixAddress>
-): Effect.Effect<A, ConnectError> =>
-  Effect.withFiberRuntime((fiber) => {
-    const background = new Background(fiber)
-    const race = new Race<A, Address.UnixAddress>({
-      background,
-      observer: observe(fiber, background, { host: path, port: undefined }),
-      progress,
-      target: path,
-      dialer,
-      localOf: () => undefined,
-      detailOf: () => undefined,
-      delay: Infinity
-    })
-    return race.run(() => race.offer([Address.unix(path)], false))
+): Effect.Effect<A, ConnectError> => Effect.withFiberRuntime((fiber) => beginUnix(fiber, progress, path, dialer))
+
+const beginUnix = <A>(
+  fiber: Fiber.RuntimeFiber<unknown, unknown>,
+  progress: Progress,
+  path: string,
+  dialer: Dialer<A, Address.UnixAddress>,
+  timeout?: Duration.Duration
+): Effect.Effect<A, ConnectError> => {
+  const background = new Background(fiber)
+  const race = new Race<A, Address.UnixAddress>({
+    background,
+    observer: observe(fiber, background, { host: path, port: undefined }),
+    progress,
+    target: path,
+    dialer,
+    localOf: () => undefined,
+    detailOf: () => undefined,
+    delay: Infinity,
+    timeout
   })
+  return race.run(() => race.offer([Address.unix(path)], false))
+}

@@ -25,7 +25,7 @@ import * as Option from "effect/Option"
 import type * as Address from "../Address.js"
 import { type AddressReason, type ConnectAttempt, ConnectError } from "../NetworkError.js"
 import { asyncOwned, type Background } from "./background.js"
-import type { Progress } from "./connectTimeout.js"
+import { outOfTime, type Progress } from "./connectTimeout.js"
 import type { DialObserver } from "./dialTelemetry.js"
 
 /**
@@ -117,6 +117,8 @@ export interface RaceOptions<A, Where extends Address.Address> {
   readonly detailOf: (reason: AddressReason) => string | undefined
   /** Milliseconds; 0 is all at once, infinity one after another. */
   readonly delay: number
+  /** How long the race may last. */
+  readonly timeout?: Duration.Duration | undefined
 }
 
 /** @internal */
@@ -147,8 +149,19 @@ export class Race<A, Where extends Address.Address> {
     return asyncOwned((resume) => {
       this.resume = resume
       begin()
+      this.limit()
       return Effect.suspend(() => this.stop())
     })
+  }
+
+  private limit(): void {
+    const { background, progress, target, timeout } = this.options
+    if (timeout !== undefined && !this.over) {
+      background.schedule(
+        Duration.toMillis(timeout),
+        () => this.finish(Exit.fail(outOfTime(target, timeout, progress)))
+      )
+    }
   }
 
   /** All addresses known so far, in order; those that have been started are passed over. */
