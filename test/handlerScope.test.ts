@@ -10,7 +10,11 @@ describe("the scope of a handler", () => {
     Effect.gen(function*() {
       const [own, effects] = [HandlerScope.make(), yield* Scope.make()]
       assert.deepStrictEqual(Object.keys(own), Object.keys(effects))
-      assert.deepStrictEqual(Object.entries(own), Object.entries(effects))
+      const [state, model] = [own, effects].map((scope) =>
+        (scope as unknown as { readonly state: { readonly _tag: string; readonly finalizers: unknown } }).state
+      )
+      assert.strictEqual(own.strategy, effects.strategy)
+      assert.deepStrictEqual([state!._tag, state!.finalizers], [model!._tag, model!.finalizers])
       assert.strictEqual(Object.getPrototypeOf(own), Object.getPrototypeOf(effects))
     }))
 

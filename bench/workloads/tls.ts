@@ -9,7 +9,7 @@ import { host, run } from "../contenders.js"
 import { pinned } from "../spawnNode.js"
 import { type Conditions, type Contender, type Meter, rate, type Sample, sleep, type Workload } from "../workload.js"
 import { message, size } from "./echo.js"
-import { settle } from "./memory.js"
+import { settle, takenAndInUse } from "./memory.js"
 
 interface Peer {
   readonly port: number
@@ -178,7 +178,7 @@ const perConnection = async (port: number, accepted: Meter, conditions: Conditio
       await sleep(50)
     }
     await settle()
-    return process.memoryUsage.rss()
+    return takenAndInUse()
   }
   const before = await open(few)
   const after = await open(many)

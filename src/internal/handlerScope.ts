@@ -25,6 +25,20 @@ const isExpected = (scope: object): scope is Inside => {
     state.finalizers instanceof Map && state.finalizers.size === 0
 }
 
+/** Open, and without finalizers until somebody asks for them: an empty `Map` takes half a kilobyte. */
+class Open {
+  readonly _tag = "Open"
+  private all: Map<unknown, unknown> | undefined = undefined
+
+  get finalizers(): Map<unknown, unknown> {
+    return this.all ??= new Map()
+  }
+
+  get isUnused(): boolean {
+    return this.all === undefined || this.all.size === 0
+  }
+}
+
 const makeScope = Scope.make()
 
 const model: object = Effect.runSync(makeScope)
@@ -38,14 +52,14 @@ export const make = (): Scope.CloseableScope => {
   }
   const scope = Object.create(prototype) as Inside
   scope.strategy = known.strategy
-  scope.state = { _tag: "Open", finalizers: new Map() }
+  scope.state = new Open()
   return scope as unknown as Scope.CloseableScope
 }
 
 /** Closes a scope that has nothing to do then; false where it has, or may have. */
 export const closeUnused = (scope: Scope.CloseableScope, exit: Exit.Exit<unknown, unknown>): boolean => {
   const inside = scope as unknown as Inside
-  if (known === undefined || inside.state._tag !== "Open" || inside.state.finalizers.size > 0) {
+  if (!(inside.state instanceof Open && inside.state.isUnused)) {
     return false
   }
   inside.state = { _tag: "Closed", exit }

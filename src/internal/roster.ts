@@ -3,8 +3,7 @@
  *
  * A `Set` that has lived for a while makes its tables in the old generation, a new one after some sixteen members have
  * come and gone. Each table that it leaves there holds those who were members then, and all that they hold, until a full
- * collection; that was a tenth of what a busy server lets go. Here
- * nothing is left behind.
+ * collection. Here nothing is left behind.
  */
 
 /** What a member has for its place. It may be in one roster at a time. */
