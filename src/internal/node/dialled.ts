@@ -8,11 +8,15 @@ import { type AttemptFailure, type AttemptReceiver } from "../dial.js"
 import { addressReason, codeOf } from "../errno.js"
 import { IntakeTransport, lend, lends } from "./intake.js"
 import type { SocketSettings } from "./socketSettings.js"
-import { localOf, remoteOf, unnamed } from "./transport.js"
+import { localOf, ownerOf, remoteOf, unnamed } from "./transport.js"
 
 const attemptFailure = (cause: unknown): AttemptFailure => {
   const code = codeOf(cause)
   return { reason: addressReason(code), code, cause }
+}
+
+function onConnect(this: Net.Socket): void {
+  ;(ownerOf(this) as DialledTransport | undefined)?.connected()
 }
 
 /** @internal */
@@ -28,21 +32,25 @@ export class DialledTransport extends IntakeTransport {
     // Nothing is to be read before `start`.
     socket.pause()
     try {
-      socket.connect(options, () => {
-        if (to._tag === "TcpAddress") {
-          this.localAddress = localOf(socket)
-          // To ask costs a system call, and other notations exist only for IPv6.
-          if (to.family === 6 || to.host === "0.0.0.0") {
-            this.remoteAddress = remoteOf(socket)
-          }
-        }
-        this.attempt = undefined
-        attempt.onConnected(this)
-      })
+      socket.on("connect", onConnect)
+      socket.connect(options)
     } catch (error) {
       socket.destroy()
       this.failed(error)
     }
+  }
+
+  connected(): void {
+    const { attempt, remoteAddress: to, stream: socket } = this
+    if (to._tag === "TcpAddress") {
+      this.localAddress = localOf(socket)
+      // To ask costs a system call, and other notations exist only for IPv6.
+      if (to.family === 6 || to.host === "0.0.0.0") {
+        this.remoteAddress = remoteOf(socket)
+      }
+    }
+    this.attempt = undefined
+    attempt?.onConnected(this)
   }
 
   override failed(error: unknown): void {
