@@ -4,7 +4,7 @@ import * as Net from "node:net"
 import { asClient, asServer, host } from "../contenders.js"
 import { echo as echoPeer } from "../peer.js"
 import type { Workload } from "../workload.js"
-import { echo, echoRaw, message, size } from "./echo.js"
+import { echo, echoByGen, echoRaw, message, size } from "./echo.js"
 
 /** How many connections are made and closed side by side. */
 const atOnce = 8
@@ -65,7 +65,8 @@ const churnServer = (): Workload => {
     warmUp,
     contenders: [
       raw("node:net, data events", echoRaw),
-      library("startServer", echo, { target: 0.75 })
+      library("startServer, Effect.fn", echo, { target: 0.75 }),
+      library("startServer, Effect.gen", echoByGen)
     ]
   }
 }

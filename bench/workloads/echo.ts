@@ -107,8 +107,22 @@ export const echoRaw = (socket: Net.Socket, meter: Meter): void => {
   })
 }
 
-export const echo = ({ reader, writer }: Connection.Connection, meter: Meter) =>
+/** One generator function for all connections, as `Effect.fn` makes it. */
+export const echo = Effect.fnUntraced(function*({ reader, writer }: Connection.Connection, meter: Meter) {
+  while (true) {
+    const data = yield* reader.read(65_536)
+    if (data.length === 0) {
+      return
+    }
+    meter.count++
+    yield* writer.write(data)
+  }
+})
+
+/** One for each connection, which V8 keeps until a full collection, with all that it closes over. */
+export const echoByGen = (connection: Connection.Connection, meter: Meter) =>
   Effect.gen(function*() {
+    const { reader, writer } = connection
     while (true) {
       const data = yield* reader.read(65_536)
       if (data.length === 0) {

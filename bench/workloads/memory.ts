@@ -102,12 +102,15 @@ export const idleMemory: Workload = {
       socket.on("close", () => {})
     }),
     idle("handler in readLine", ({ reader }) => reader.readLine, 1.8),
-    idle("handler in a loop of read and write", ({ reader, writer }) =>
-      Effect.gen(function*() {
+    idle(
+      "handler in a loop of read and write",
+      Effect.fnUntraced(function*({ reader, writer }) {
         while (true) {
           yield* writer.write(yield* reader.read(65_536))
         }
-      }), 1.8)
+      }),
+      1.8
+    )
   ]
 }
 
