@@ -202,9 +202,11 @@ export interface Server {
    * **Details**
    *
    * A handler that waits for its client's next request is not told of this: the README ("Ending") shows how to end one
-   * between two requests. What the scope's end does. A close that is late aborts its connection, so the whole is bounded by the grace period
-   * and `closeTimeout`; a handler that can't be interrupted is left behind after that. A second call waits for the
-   * first.
+   * between two requests.
+   *
+   * The scope's end does the same. A close that is late aborts its connection, so the whole is bounded by the grace
+   * period and `closeTimeout`; a handler that can't be interrupted is left behind after that. A second call waits for
+   * the first.
    *
    * **Interruption** stops waiting; the shutdown goes on.
    */

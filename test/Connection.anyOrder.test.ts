@@ -3,18 +3,14 @@
  * Whatever becomes of it: nothing hangs, nothing dies, and what arrives are whole writes, in their order.
  */
 import { assert, describe, it } from "@effect/vitest"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type * as Connection from "../src/Connection.js"
-import * as Network from "../src/Network.js"
-import * as NodeNetwork from "../src/NodeNetwork.js"
 import { describeTls } from "./support/certificates.js"
 import { Random } from "./support/chunkings.js"
-import { directory } from "./support/directory.js"
 import { leavesNoHandles } from "./support/handles.js"
-import { type Ends, tcp, tlsKinds } from "./support/tlsPeers.js"
+import { type Ends, tcp, tlsKinds, unix } from "./support/tlsPeers.js"
 
 leavesNoHandles()
 
@@ -203,19 +199,7 @@ describe("any order, over TCP", () => {
 })
 
 describe("any order, over a Unix socket", () => {
-  sessions((options) =>
-    Effect.gen(function*() {
-      const path = `${yield* directory}/s`
-      const accepted = yield* Deferred.make<Connection.Connection>()
-      yield* Network.startUnixServer(
-        path,
-        { gracePeriod: 0, ...options },
-        (connection) => Effect.zipRight(Deferred.succeed(accepted, connection), connection.awaitClosed)
-      )
-      const client = yield* Network.openUnixConnection(path, options)
-      return { client, server: yield* Deferred.await(accepted) }
-    }).pipe(Effect.provide(NodeNetwork.layer))
-  )
+  sessions(unix.open)
 })
 
 for (const { name, open } of tlsKinds) {

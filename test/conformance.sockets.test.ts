@@ -4,18 +4,15 @@
 import { describe } from "@effect/vitest"
 import * as Conformance from "effect-netstreams/Conformance"
 import type * as Connection from "effect-netstreams/Connection"
-import * as Network from "effect-netstreams/Network"
 import * as NodeNetwork from "effect-netstreams/NodeNetwork"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { once } from "node:events"
 import * as Net from "node:net"
 import { type Duplex, duplexPair } from "node:stream"
 import { describeTls } from "./support/certificates.js"
 import { over } from "./support/conformance.js"
-import { directory } from "./support/directory.js"
 import { leavesNoHandles } from "./support/handles.js"
-import { type Ends, tcp, tlsKinds } from "./support/tlsPeers.js"
+import { type Ends, tcp, tlsKinds, unix } from "./support/tlsPeers.js"
 
 leavesNoHandles()
 
@@ -25,21 +22,8 @@ describe("TCP", () => {
   over.live(Conformance.connection((options) => Effect.map(tcp.open(options), pairOf)))
 })
 
-const unix = (options: Connection.Options) =>
-  Effect.gen(function*() {
-    const path = `${yield* directory}/s`
-    const accepted = yield* Deferred.make<Connection.Connection>()
-    yield* Network.startUnixServer(
-      path,
-      { gracePeriod: 0, ...options },
-      (connection) => Effect.zipRight(Deferred.succeed(accepted, connection), connection.awaitClosed)
-    )
-    const left = yield* Network.openUnixConnection(path, options)
-    return { left, right: yield* Deferred.await(accepted) }
-  }).pipe(Effect.provide(NodeNetwork.layer))
-
 describe("Unix sockets", () => {
-  over.live(Conformance.connection(unix, { reset: false }))
+  over.live(Conformance.connection((options) => Effect.map(unix.open(options), pairOf), { reset: false }))
 })
 
 for (const { name, open } of tlsKinds) {

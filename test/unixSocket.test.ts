@@ -399,7 +399,7 @@ describe("a name that no socket can have", () => {
     Effect.sync(() => {
       assert.isUndefined(pathProblem("é".repeat(longestPath >> 1)))
       assert.include(pathProblem("é".repeat(longestPath))?.message, `has ${2 * longestPath}`)
-      assert.include(pathProblem("/tmp/a\0b")?.message, "NUL")
+      assert.include(pathProblem("a\0b")?.message, "NUL")
     }))
 
   it.scopedLive.skipIf(!linux)("is not one that is as long as can be", () =>

@@ -17,6 +17,7 @@ import * as NodeNetwork from "../../src/NodeNetwork.js"
 import type * as Server from "../../src/Server.js"
 import type * as Tls from "../../src/Tls.js"
 import { certificates } from "./certificates.js"
+import { directory } from "./directory.js"
 import { portOf, until } from "./rawPeer.js"
 
 export const versions = ["TLSv1.2", "TLSv1.3"] as const
@@ -168,6 +169,22 @@ export const secured = (options: SecuredOptions = {}): Effect.Effect<Ends, never
 }
 
 export const tcp: Kind = { name: "TCP", open: (options) => openWith(undefined, undefined, options) }
+
+export const unix: Kind = {
+  name: "a Unix socket",
+  open: (options) =>
+    Effect.gen(function*() {
+      const path = `${yield* directory}/s`
+      const accepted = yield* Deferred.make<Connection.Connection>()
+      yield* Network.startUnixServer(
+        path,
+        { gracePeriod: 0, ...options },
+        (connection) => Effect.zipRight(Deferred.succeed(accepted, connection), connection.awaitClosed)
+      )
+      const client = yield* Network.openUnixConnection(path, options)
+      return { client, server: yield* Deferred.await(accepted) }
+    }).pipe(Effect.orDie, Effect.provide(NodeNetwork.layer))
+}
 
 export const tlsKinds: ReadonlyArray<Kind> = beginnings.flatMap((beginning) =>
   versions.map((version) => ({

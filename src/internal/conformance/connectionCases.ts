@@ -811,7 +811,12 @@ const closeCases: ReadonlyArray<Definition> = [
     options: (means) => ({ closeTimeout: means.closeTimeout }),
     body: (t, near, _far, means) =>
       Effect.gen(function*() {
-        const { waiting } = yield* jam(t, near, new Pattern(means.seed), means)
+        yield* jam(t, near, new Pattern(means.seed), means)
+        // A kernel may still take what waits now, bit by bit. It does not take this.
+        const waiting = yield* t.begin(
+          `a write of ${near.name} of ${means.inFlight} bytes, whose peer reads nothing,`,
+          near.writer.write(new Uint8Array(means.inFlight))
+        )
         yield* t.result(
           `close of ${near.name}, whose peer does not read,`,
           near.connection.close,
