@@ -340,6 +340,37 @@ describe("StreamReader, interrupted", () => {
           assert.isTrue(sink.text + (yield* rest(reader, feed)) === all, `${more} operations more`)
         }
       }))
+
+    it.effect("a read before, with more operations to go, leaves no wrong idea of how many there are", () =>
+      Effect.gen(function*() {
+        // Less than twice what the reader keeps free, so that a line may be cut off within a few reads.
+        for (let budget = 36; budget < 60; budget++) {
+          const { feed, reader } = yield* fed("")
+          const sink = { text: "" }
+          yield* feed.data(latin1(chunk))
+          const line = Effect.gen(function*() {
+            return yield* reader.readLine
+          })
+          const fiber = yield* Effect.fork(Effect.gen(function*() {
+            bytesTo(sink)(yield* reader.readLine)
+            bytesTo(sink)(yield* reader.readLine)
+            yield* Effect.withMaxOpsBeforeYield(
+              Effect.gen(function*() {
+                while (true) {
+                  bytesTo(sink)(yield* line)
+                }
+              }),
+              budget
+            )
+          }))
+          while (sink.text === "") {
+            yield* Effect.yieldNow()
+          }
+          yield* Fiber.interrupt(fiber)
+          assert.isBelow(sink.text.length, chunk.length)
+          assert.isTrue(sink.text + (yield* rest(reader, feed)) === chunk, `after ${budget} operations`)
+        }
+      }))
   })
 
   describe("frees the place at once", () => {

@@ -10,8 +10,8 @@
  * and so an interruption in, only after a number of operations; a read that is about to be cut off there yields first
  * and takes then.
  *
- * A reader whose buffer never runs dry would keep its fiber running for ever. Every 64th read goes through the run loop,
- * and every 4 096th lets the event loop turn.
+ * A reader whose buffer never runs dry would keep its fiber running for ever. Every 4 096th read goes through the run loop
+ * and lets the event loop turn.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -25,7 +25,6 @@ import { breathe, served, YieldOnce } from "./fastPath.js"
 import { type Consumer, type InputBuffer, type Outcome, ReadFault } from "./inputBuffer.js"
 import { suspension } from "./suspension.js"
 
-const handOver = 64
 const breath = 4096
 /**
  * How many operations of the run loop lie between taking bytes and the fiber going on with them, with room to spare: one
@@ -57,8 +56,9 @@ export class WaitingPlace implements Consumer {
   served = 0
   /** Set while a stream of lines has taken the reader over, and for good if it was stopped before its end. */
   takenOver = false
-  /** How many operations a fiber may have behind it and still have the margin before it; of the last one that was asked. */
-  private budget = 0
+  /** The fiber that was last found to have the margin before it, and how many operations it had behind it then. */
+  private reader: AnyFiber | undefined = undefined
+  private readerOps = 0
 
   constructor(readonly input: InputBuffer<any>, private readonly faults: Faults<any>) {
     input.consumer = this
@@ -87,18 +87,31 @@ export class WaitingPlace implements Consumer {
       this.served = 0
       return Effect.flatMap(breathe, () => this.attempt(operation) ?? this.wait(operation))
     }
-    const fiber = currentFiber()
-    this.budget = fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield) - margin
-    if (fiber.currentOpCount > this.budget) {
+    if (!this.hasMargin()) {
       return Effect.flatMap(Effect.yieldNow(), () => this.attempt(operation) ?? this.wait(operation))
     }
     return this.attempt(operation) ?? this.wait(operation)
   }
 
+  /** Whether the fiber will get as far as going on with what it takes now. */
+  private hasMargin(): boolean {
+    const fiber = currentFiber()
+    const ops = fiber.currentOpCount
+    // One that has run nothing since is where it was: asking it for its limit costs as much as a read.
+    if (fiber === this.reader && ops === this.readerOps) {
+      return true
+    }
+    if (ops > fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield) - margin) {
+      return false
+    }
+    this.reader = fiber
+    this.readerOps = ops
+    return true
+  }
+
   /** Whether a read may be served within its generator, without the run loop. */
   mayServe(operation: ReadOperation<any, any>): boolean {
-    return (++this.served & (handOver - 1)) !== 0 && currentFiber().currentOpCount <= this.budget &&
-      (!this.takenOver || operation.readsAhead)
+    return ++this.served < breath && this.hasMargin() && (!this.takenOver || operation.readsAhead)
   }
 
   /** Tries a read that has not waited yet. `undefined`: it has to. */
