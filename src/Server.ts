@@ -276,11 +276,19 @@ export const metrics: {
 /**
  * A server over a listener of any backend. The scope shuts it down.
  *
+ * **Interruption**
+ *
+ * Nothing interrupts `listen`, but for what it puts into `restore`. Where it fails, connections that it has handed over
+ * are closed.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const make: <E, R>(
-  listen: (acceptor: Transport.Acceptor) => Effect.Effect<Transport.Listener, ListenError>,
+  listen: (
+    acceptor: Transport.Acceptor,
+    restore: Transport.Restore
+  ) => Effect.Effect<Transport.Listener, ListenError>,
   options: Options & { readonly startServing?: boolean | undefined },
   handler: Handler<E, R>
 ) => Effect.Effect<Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>> = internal.make

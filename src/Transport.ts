@@ -251,6 +251,16 @@ export interface Listener {
 }
 
 /**
+ * Makes an effect interruptible where the program that starts a server is: what a listener may wait for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Restore {
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R>
+}
+
+/**
  * TLS over transports of any kind, for a backend that has none of its own.
  *
  * @since 0.1.0
@@ -289,8 +299,11 @@ export interface TlsProvider {
  *
  * **Interruption**
  *
- * Interrupting `connect` or `listen` at any moment leaves no socket, timer or descriptor behind. Where one of them
- * succeeds, the caller has a finalizer in place before it can be interrupted.
+ * Interrupting `connect` at any moment leaves no socket, timer or descriptor behind. Where it succeeds, the caller has a
+ * finalizer in place before it can be interrupted.
+ *
+ * `listen` and `listenUnix` are run where nothing interrupts them, or a listener that stands could be lost on its way to
+ * its caller. What may take long (the lookup of a name) they put into `restore`, while they hold nothing.
  *
  * @since 0.1.0
  * @category models
@@ -298,10 +311,15 @@ export interface TlsProvider {
 export interface Backend {
   readonly connect: (options: TcpDialOptions) => Effect.Effect<Transport, ConnectError | TlsError>
   readonly connectUnix: (path: string, options: UnixDialOptions) => Effect.Effect<Transport, ConnectError | TlsError>
-  readonly listen: (options: TcpListenOptions, acceptor: Acceptor) => Effect.Effect<Listener, ListenError>
+  readonly listen: (
+    options: TcpListenOptions,
+    acceptor: Acceptor,
+    restore: Restore
+  ) => Effect.Effect<Listener, ListenError>
   readonly listenUnix: (
     path: string,
     options: UnixListenOptions,
-    acceptor: Acceptor
+    acceptor: Acceptor,
+    restore: Restore
   ) => Effect.Effect<Listener, ListenError>
 }

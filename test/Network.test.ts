@@ -1,13 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import { once } from "node:events"
 import * as Fs from "node:fs"
+import * as Net from "node:net"
 import { expectTypeOf } from "vitest"
 import * as Address from "../src/Address.js"
 import type * as Connection from "../src/Connection.js"
@@ -484,25 +488,6 @@ describe("interrupting openConnection", () => {
       yield* until(() => handlesLeft(before).length === 0)
     }))
 
-  it.scopedLive("and a server that is being started leaves no listener", () =>
-    Effect.gen(function*() {
-      const before = handles()
-      for (let moment = 0; moment < 30; moment++) {
-        const start = yield* Effect.fork(
-          Effect.scoped(Effect.zipRight(
-            Network.startServer({ host: moment % 2 === 0 ? "localhost" : "127.0.0.1" }, noHandler),
-            Effect.never
-          )).pipe(Effect.provide(NodeNetwork.layer))
-        )
-        for (let i = 0; i < moment % 6; i++) {
-          yield* Effect.yieldNow()
-        }
-        yield* turns(moment % 4)
-        yield* Fiber.interrupt(start)
-      }
-      yield* until(() => handlesLeft(before).length === 0)
-    }))
-
   it.scopedLive("after it has connected closes the connection with the scope, however close it comes", () =>
     Effect.gen(function*() {
       // The connection is made, and in the same tick the fiber that waits for it is interrupted.
@@ -529,6 +514,91 @@ describe("interrupting openConnection", () => {
         }
         yield* Fiber.interrupt(open)
         assert.isTrue(near.gone, `${moment} steps after`)
+      }
+    }))
+})
+
+describe("interrupting startServer", () => {
+  it.scopedLive("leaves no listener, at whatever moment it comes", () =>
+    Effect.gen(function*() {
+      const before = handles()
+      let started = 0
+      for (const host of ["localhost", "127.0.0.1"]) {
+        for (let steps = 0; steps < 6; steps++) {
+          for (let later = 0; later < 4; later++) {
+            const start = yield* Effect.fork(
+              Effect.scoped(Effect.zipRight(
+                Effect.tap(Network.startServer({ host }, noHandler), () => Effect.sync(() => started++)),
+                Effect.never
+              )).pipe(Effect.provide(NodeNetwork.layer))
+            )
+            for (let i = 0; i < steps; i++) {
+              yield* Effect.yieldNow()
+            }
+            yield* turns(later)
+            yield* Fiber.interrupt(start)
+          }
+        }
+      }
+      yield* until(() => handlesLeft(before).length === 0)
+      assert.isAbove(started, 0)
+      assert.isBelow(started, 48)
+    }))
+
+  it.scopedLive("because what is done beside it fails leaves no listener", () =>
+    Effect.gen(function*() {
+      const before = handles()
+      for (let later = 0; later < 4; later++) {
+        const exit = yield* Effect.all(
+          [Network.startServer({ host: "127.0.0.1" }, noHandler), Effect.zipRight(turns(later), Effect.fail("x"))],
+          { concurrency: "unbounded" }
+        ).pipe(Effect.scoped, Effect.provide(NodeNetwork.layer), Effect.exit)
+        assert.isTrue(Exit.isFailure(exit))
+      }
+      yield* until(() => handlesLeft(before).length === 0)
+    }))
+
+  it.scopedLive("leaves no Unix server, nor its file where there was one of a server that is gone", () =>
+    Effect.gen(function*() {
+      const path = `${yield* directory}/s`
+      const before = handles()
+      for (let later = 0; later < 6; later++) {
+        yield* Effect.promise(async () => {
+          const server = Net.createServer().listen(`${path}.bound`)
+          await once(server, "listening")
+          Fs.renameSync(`${path}.bound`, path)
+          await new Promise((resolve) => server.close(resolve))
+        })
+        // It has found the file and is about to connect to it, or has.
+        const exit = yield* Effect.all(
+          [Network.startUnixServer(path, {}, noHandler), Effect.zipRight(turns(later), Effect.fail("x"))],
+          { concurrency: "unbounded" }
+        ).pipe(Effect.scoped, Effect.provide(NodeNetwork.layer), Effect.exit)
+        assert.isTrue(Exit.isFailure(exit))
+        assert.isFalse(Fs.existsSync(path), `${later} turns later`)
+      }
+      yield* until(() => handlesLeft(before).length === 0)
+    }))
+
+  it.scopedLive("is possible while a name is looked up, unless the program forbids it", () =>
+    Effect.gen(function*() {
+      for (const forbidden of [false, true]) {
+        const asked = yield* Deferred.make<void>()
+        const answer = yield* Deferred.make<ReadonlyArray<string>>()
+        const slow = Layer.succeed(Resolver.Resolver, {
+          lookup: () => Effect.zipRight(Deferred.succeed(asked, void 0), Deferred.await(answer))
+        })
+        const start = Effect.scoped(Network.startServer({ host: "slow.test" }, noHandler)).pipe(
+          Effect.provide(slow),
+          Effect.provide(NodeNetwork.layer)
+        )
+        const starting = yield* Effect.fork(forbidden ? Effect.uninterruptible(start) : start)
+        yield* Deferred.await(asked)
+        const interrupting = yield* Effect.fork(Fiber.interrupt(starting))
+        yield* turns(3)
+        assert.strictEqual(Option.isSome(yield* Fiber.poll(interrupting)), !forbidden)
+        yield* Deferred.succeed(answer, ["127.0.0.1"])
+        yield* Fiber.join(interrupting)
       }
     }))
 })

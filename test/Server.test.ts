@@ -11,6 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import * as Fs from "node:fs"
@@ -18,7 +19,7 @@ import { expectTypeOf } from "vitest"
 import * as Address from "../src/Address.js"
 import type * as Connection from "../src/Connection.js"
 import * as Network from "../src/Network.js"
-import type { ListenError } from "../src/NetworkError.js"
+import { ListenError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import * as Server from "../src/Server.js"
 import { Random, toLatin1 } from "./support/chunkings.js"
@@ -294,6 +295,51 @@ describe("the life of a server", () => {
       assert.strictEqual(listener.started, 1)
       yield* server.startServing
       assert.strictEqual(listener.started, 1)
+    }))
+
+  it.scoped("one whose listener can't be made closes the connections that it has handed over", () =>
+    Effect.gen(function*() {
+      const listener = new MemoryListener()
+      const clients: Array<ReturnType<typeof client>> = []
+      const failure = new ListenError({
+        reason: "AddressInUse",
+        address: Address.tcp("127.0.0.1", 1),
+        code: Option.none()
+      })
+      const error = yield* Effect.flip(Server.make(
+        (acceptor) =>
+          Effect.flatMap(listener.listen(acceptor), () => {
+            clients.push(client(listener), client(listener))
+            return Effect.fail(failure)
+          }),
+        { maxConnections: 1 },
+        () => Effect.never
+      ))
+      assert.strictEqual(error, failure)
+      assert.deepStrictEqual(clients.map(({ closed }) => closed), [true, true])
+      const late = client(listener)
+      yield* settle
+      assert.isTrue(late.closed)
+    }))
+
+  it.scoped("its listener is not interrupted while it is made, but for what it restores", () =>
+    Effect.gen(function*() {
+      const listener = new MemoryListener()
+      const waiting = yield* Effect.fork(Effect.scoped(Server.make((_, restore) => restore(Effect.never), {}, echo)))
+      yield* settle
+      yield* Fiber.interrupt(waiting)
+
+      const bound = yield* Deferred.make<void>()
+      const binding = yield* Effect.fork(Effect.scoped(
+        Server.make((acceptor) => Effect.zipRight(Deferred.await(bound), listener.listen(acceptor)), {}, echo)
+      ))
+      yield* settle
+      const interrupting = yield* Effect.fork(Fiber.interrupt(binding))
+      yield* settle
+      assert.isFalse(yield* isDone(interrupting))
+      yield* Deferred.succeed(bound, void 0)
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.join(interrupting)))
+      assert.strictEqual(listener.closed, 1)
     }))
 
   it.scoped("with startServing: false it serves when it is told to", () =>

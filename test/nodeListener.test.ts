@@ -4,6 +4,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { once } from "node:events"
@@ -30,7 +31,7 @@ const listen = (
   names: Resolver.Service = resolver
 ): Effect.Effect<Listener, ListenError, Scope.Scope> =>
   Effect.acquireRelease(
-    listenTcp(options, acceptor, names),
+    listenTcp(options, acceptor, names, identity),
     (listener) =>
       Effect.zipRight(
         listener.close,
@@ -224,7 +225,9 @@ describe("listening on TCP", () => {
       const never: Resolver.Service = {
         lookup: () => Effect.zipRight(Deferred.succeed(asked, void 0), Effect.never)
       }
-      const fiber = yield* Effect.fork(listenTcp({ host: "slow" }, new Accepted(), never))
+      const fiber = yield* Effect.fork(
+        Effect.uninterruptibleMask((restore) => listenTcp({ host: "slow" }, new Accepted(), never, restore))
+      )
       yield* Deferred.await(asked)
       assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
     }))
@@ -307,7 +310,7 @@ describe("listening on TCP", () => {
         const listener = await Effect.runPromise(listenTcp({ host: "127.0.0.1" }, {
           onTransport: (transport) => accepted.push(transport),
           onError: (error) => errors.push(error)
-        }, undefined))
+        }, undefined, (effect) => effect))
         const port = listener.addresses[0].port
         const until = async (condition) => {
           while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1))
@@ -441,7 +444,7 @@ describe("an address that is bound and not serving", () => {
       const listener = await Effect.runPromise(listenTcp({ host: "127.0.0.1", startServing: false }, {
         onTransport: (transport) => accepted.push(transport),
         onError: () => {}
-      }, undefined))
+      }, undefined, (effect) => effect))
       const port = listener.addresses[0].port
       const outcome = () => new Promise((resolve) => {
         const socket = net.connect(port, "127.0.0.1")

@@ -86,13 +86,14 @@ export const make = (backend: Backend): Api.Service => ({
         options.tls === undefined ? undefined : tlsProblem("tls: ", options.tls),
         socketProblem(options)
       ],
-      (acceptor) =>
+      (acceptor, restore) =>
         backend.listen(
           {
             ...options,
             host: typeof options.host === "string" ? unbracketed(options.host) : options.host?.map(unbracketed)
           },
-          acceptor
+          acceptor,
+          restore
         ),
       options,
       handler
@@ -112,7 +113,7 @@ export const make = (backend: Backend): Api.Service => ({
         argument.oneOf("startServing", options.startServing, booleans),
         options.tls === undefined ? undefined : tlsProblem("tls: ", options.tls)
       ],
-      (acceptor) => backend.listenUnix(path, options, acceptor),
+      (acceptor, restore) => backend.listenUnix(path, options, acceptor, restore),
       options,
       handler
     )

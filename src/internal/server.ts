@@ -16,7 +16,7 @@ import * as Address from "../Address.js"
 import { type ListenError, OverloadError, TlsError } from "../NetworkError.js"
 import type * as Api from "../Server.js"
 import type * as Tls from "../Tls.js"
-import type { AcceptError, Acceptor, Listener, Transport } from "../Transport.js"
+import type { AcceptError, Acceptor, Listener, Restore, Transport } from "../Transport.js"
 import * as argument from "./argument.js"
 import { clockTimers } from "./clockTimers.js"
 import { ConnectionImpl, connectionLimits, optionProblem, tlsProblem } from "./connection.js"
@@ -66,6 +66,9 @@ interface Guest {
   readonly handshakeMillis: number | undefined
 }
 
+/** That of a server whose own is still being made, or never was. */
+const noListener: Omit<Listener, "addresses"> = { start: Effect.void, close: Effect.void }
+
 /** How a shutdown ended one connection. */
 interface Dismissal {
   readonly closed: boolean
@@ -77,7 +80,7 @@ class ServerImpl implements Api.Server {
   readonly [TypeId]: Api.TypeId = TypeId
   addresses!: Arr.NonEmptyReadonlyArray<Address.Address>
 
-  private listener!: Listener
+  private listener: Omit<Listener, "addresses"> = noListener
   private readonly state: ServerState<Client> = new ServerState()
   private readonly places: Places<Guest>
   /** What is told once a second at most, by what it is. */
@@ -408,9 +411,11 @@ const logError = ({ cause, phase, remoteAddress }: Api.ServerError): Effect.Effe
     Option.match(remoteAddress, { onNone: () => "unknown", onSome: Address.format })
   )
 
+type Listen = (acceptor: Acceptor, restore: Restore) => Effect.Effect<Listener, ListenError>
+
 /** @internal */
 export const make = <E, R>(
-  listen: (acceptor: Acceptor) => Effect.Effect<Listener, ListenError>,
+  listen: Listen,
   options: Api.Options & { readonly startServing?: boolean | undefined },
   handler: Api.Handler<E, R>
 ): Effect.Effect<Api.Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>> =>
@@ -419,7 +424,7 @@ export const make = <E, R>(
 /** @internal */
 export const checked = <E, R>(
   problems: ReadonlyArray<argument.Problem>,
-  listen: (acceptor: Acceptor) => Effect.Effect<Listener, ListenError>,
+  listen: Listen,
   options: Api.Options & { readonly startServing?: boolean | undefined },
   handler: Api.Handler<E, R>
 ): Effect.Effect<Api.Server, ListenError, Scope.Scope | Exclude<R, Scope.Scope>> => {
@@ -446,11 +451,12 @@ export const checked = <E, R>(
           RuntimeFlags.Interruption
         ))
         const server = new ServerImpl(runtime, options, handler, fiber)
-        const listener = yield* restore(listen({
+        const acceptor: Acceptor = {
           onTransport: (transport, handshakeMillis) => server.onTransport(transport, handshakeMillis),
           onError: (error) => server.onAcceptError(error)
-        }))
-        server.attach(listener)
+        }
+        // Not as a whole where it can be interrupted: a listener that stood by then would be nobody's.
+        server.attach(yield* Effect.onError(listen(acceptor, restore), () => server.shutdown({ gracePeriod: 0 })))
         yield* Scope.addFinalizer(scope, server.shutdown())
         if (options.startServing !== false) {
           yield* Effect.onError(server.startServing, () => server.close)

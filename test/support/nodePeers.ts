@@ -2,6 +2,7 @@
  * Raw ends to hold against the Node backend: sockets that behave as told, and a receiver that remembers what it was told.
  */
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import { spawnSync } from "node:child_process"
 import { once } from "node:events"
 import * as Fs from "node:fs"
@@ -224,7 +225,7 @@ class Tunnel extends Stream.Duplex {
 
 const acceptTcp = async (options: PairOptions = {}): Promise<Pair> => {
   const acceptor = new Accepted()
-  const listener = await Effect.runPromise(listenTcp({ host: "127.0.0.1" }, acceptor, resolver))
+  const listener = await Effect.runPromise(listenTcp({ host: "127.0.0.1" }, acceptor, resolver, identity))
   const socket = await rawConnect({ host: "127.0.0.1", port: (listener.addresses[0] as Address.TcpAddress).port })
   await until(() => acceptor.transports.length > 0)
   return made(acceptor.transports[0]!, socket, options, () => Effect.runPromise(listener.close))

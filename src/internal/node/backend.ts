@@ -65,12 +65,13 @@ export const backend: Backend = {
         )
     }),
 
-  listen: (options, acceptor) =>
+  listen: (options, acceptor, restore) =>
     withTls(
       options.tls,
       intendedAddress(options.host, options.port),
       acceptor,
-      (acceptor) => withResolver(options.host, systemResolver, (resolver) => listenTcp(options, acceptor, resolver))
+      (acceptor) =>
+        withResolver(options.host, systemResolver, (resolver) => listenTcp(options, acceptor, resolver, restore))
     ),
 
   listenUnix: (path, options, acceptor) =>

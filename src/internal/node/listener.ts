@@ -15,8 +15,9 @@
  * (`net._createServerHandle`), whose result `server.listen` takes as documented. Where there should be neither, the
  * address is listened on, and what connects is reset until it serves: later, but as plainly, refused.
  *
- * From `bind` to the last address nothing interrupts; none of it waits for anything but the system's own calls. Only
- * names are looked up before, and there nothing is held.
+ * From `bind` to the last address nothing interrupts, nor from there to the finalizer that closes it: all of this is run
+ * where nothing can. None of it waits for anything but the system's own calls (in a worker of `node:cluster`, those of the
+ * primary). Only names are looked up before, and there nothing is held.
  */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -27,7 +28,7 @@ import { getSystemErrorName } from "node:util"
 import * as Address from "../../Address.js"
 import type { ListenError } from "../../NetworkError.js"
 import type { Service as ResolverService } from "../../Resolver.js"
-import type { Acceptor, Listener, TcpListenOptions } from "../../Transport.js"
+import type { Acceptor, Listener, Restore, TcpListenOptions } from "../../Transport.js"
 import { addressReason, codeOf } from "../errno.js"
 import { ipFamily } from "../ipAddress.js"
 import { listenError } from "../listenError.js"
@@ -240,7 +241,7 @@ const serveOn = (binding: Binding, acceptance: Acceptance): Effect.Effect<void, 
  *
  * **Interruption**
  *
- * Only while names are looked up, when nothing is bound.
+ * To be run where nothing interrupts; `restore` is for the lookup of names, when nothing is bound.
  *
  * **Errors**
  *
@@ -251,7 +252,8 @@ const serveOn = (binding: Binding, acceptance: Acceptance): Effect.Effect<void, 
 export const listenTcp = (
   options: TcpListenOptions,
   acceptor: Acceptor,
-  resolver: ResolverService
+  resolver: ResolverService,
+  restore: Restore
 ): Effect.Effect<Listener, ListenError> =>
   Effect.suspend(() => {
     const port = options.port ?? 0
@@ -264,8 +266,8 @@ export const listenTcp = (
       ))
     }
     return Effect.flatMap(
-      targetsOf(hosts, port, resolver),
-      (targets) => Effect.uninterruptible(listen(targets, options, acceptor))
+      restore(targetsOf(hosts, port, resolver)),
+      (targets) => listen(targets, options, acceptor)
     )
   })
 

@@ -372,7 +372,7 @@ const listenOnName = Effect.fnUntraced(function*(path: string, options: UnixList
 /**
  * Listens on a path, or on an abstract name.
  *
- * **Interruption** waits until the listener stands or has failed, which takes a few system calls.
+ * **Interruption**: to be run where nothing interrupts. It takes a few system calls.
  *
  * @internal
  */
@@ -385,5 +385,5 @@ export const listenUnix = (
     const problem = pathProblem(path)
     return problem !== undefined
       ? Effect.fail(listenError(Address.unix(path), problem, problem.message))
-      : Effect.uninterruptible((isFile(path) ? listenOnFile : listenOnName)(path, options, acceptor))
+      : (isFile(path) ? listenOnFile : listenOnName)(path, options, acceptor)
   })

@@ -90,13 +90,17 @@ export const backendOf = (world: World, host: Host): Backend => {
           )
       }),
 
-    listen: (options, acceptor) =>
+    listen: (options, acceptor, restore) =>
       tls.listen(
         options.tls,
         Address.tcp(typeof options.host === "string" ? options.host : options.host?.[0] ?? "::", options.port ?? 0),
         acceptor,
         (acceptor) =>
-          withResolver(options.host, world.resolver, (resolver) => listenTcp(host, options, acceptor, resolver))
+          withResolver(
+            options.host,
+            world.resolver,
+            (resolver) => listenTcp(host, options, acceptor, resolver, restore)
+          )
       ),
 
     listenUnix: (path, options, acceptor) =>

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Address from "../../Address.js"
 import type { ListenError } from "../../NetworkError.js"
 import type { Service as ResolverService } from "../../Resolver.js"
-import type { Acceptor, Listener, TcpListenOptions, UnixListenOptions } from "../../Transport.js"
+import type { Acceptor, Listener, Restore, TcpListenOptions, UnixListenOptions } from "../../Transport.js"
 import { errnoError } from "../errnoError.js"
 import { ipFamily } from "../ipAddress.js"
 import { listenError } from "../listenError.js"
@@ -85,10 +85,13 @@ export const listenTcp = (
   host: Host,
   options: TcpListenOptions,
   acceptor: Acceptor,
-  resolver: ResolverService
+  resolver: ResolverService,
+  restore: Restore
 ): Effect.Effect<Listener, ListenError> =>
   Effect.flatMap(
-    targetsOf(typeof options.host === "string" ? [options.host] : options.host ?? [], options.port ?? 0, resolver),
+    restore(
+      targetsOf(typeof options.host === "string" ? [options.host] : options.host ?? [], options.port ?? 0, resolver)
+    ),
     (targets) => {
       const listening: Listening = { acceptor: undefined }
       // A port that no one uses is free on every address.
