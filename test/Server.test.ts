@@ -711,6 +711,20 @@ describe("shutdown", () => {
       assert.strictEqual(listener.closed, 1)
     }))
 
+  it.scoped("leaves the fiber refs of whoever asks for it as they are", () =>
+    Effect.gen(function*() {
+      const scheduler = yield* FiberRef.get(FiberRef.currentScheduler)
+      yield* Effect.scoped(start(echo))
+      assert.strictEqual(yield* FiberRef.get(FiberRef.currentScheduler), scheduler)
+
+      const tenant = yield* FiberRef.make("nobody")
+      const starting = yield* Effect.fork(Effect.locally(serve(echo), tenant, "you"))
+      const { server } = yield* Effect.flatten(Fiber.await(starting))
+      yield* server.shutdown()
+      assert.strictEqual(yield* FiberRef.get(tenant), "nobody")
+      assert.strictEqual(yield* FiberRef.get(FiberRef.currentScheduler), scheduler)
+    }))
+
   it.scoped("ends handlers between two requests, where they race what the scope does first", () =>
     Effect.gen(function*() {
       const draining = yield* Deferred.make<void>()

@@ -344,7 +344,8 @@ class ServerImpl implements Api.Server {
         this.runtime,
         this.drain(Duration.decode(options?.gracePeriod ?? this.options.gracePeriod ?? defaultGracePeriod))
       )
-      return Fiber.join(this.shutdownFiber)
+      // Not joined: that would make its fiber refs, the handlers' scheduler among them, those of whoever asks.
+      return Effect.flatten(Fiber.await(this.shutdownFiber))
     })
   }
 
