@@ -130,6 +130,9 @@ export interface Options extends Connection.Options {
   /**
    * Told of everything that goes wrong with a connection. By default a log line with the peer's address. What can
    * happen to any number of connections at once (a full server, a system that is out of something) is told once a second.
+   *
+   * It holds nobody up: the connection is closed meanwhile, and a shutdown waits a second for it at most before it
+   * interrupts it.
    */
   readonly onError?: ((error: ServerError) => Effect.Effect<void>) | undefined
 }

@@ -243,6 +243,56 @@ describe("what is reported", () => {
       }
     }))
 
+  it.scoped("holds neither the connection up nor those who wait for its place, however long onError takes", () =>
+    Effect.gen(function*() {
+      const handlers: ReadonlyArray<Server.Handler<unknown, Scope.Scope>> = [
+        () => Effect.fail("x"),
+        () => Effect.addFinalizer(() => Effect.die("x")),
+        () => Effect.zipRight(Effect.addFinalizer(() => Effect.void), Effect.fail("x"))
+      ]
+      for (const handler of handlers) {
+        let told = 0
+        let interrupted = 0
+        const onError = () =>
+          Effect.sync(() => told++).pipe(
+            Effect.zipRight(Effect.never),
+            Effect.onInterrupt(() => Effect.sync(() => interrupted++))
+          )
+        const { listener, server } = yield* serve(handler, { onError, maxConnections: 1 })
+        const clients = [client(listener), client(listener)]
+        yield* settle
+        assert.deepStrictEqual(clients.map(({ closed }) => closed), [true, true])
+        assert.strictEqual(yield* server.waiting, 0)
+        assert.strictEqual(told, 2)
+        // It ends with the server.
+        const shutdown = yield* Effect.fork(server.shutdown())
+        yield* TestClock.adjust("999 millis")
+        yield* settle
+        assert.deepStrictEqual([yield* isDone(shutdown), interrupted], [false, 0])
+        yield* TestClock.adjust("1 millis")
+        yield* Fiber.join(shutdown)
+        yield* settle
+        assert.strictEqual(interrupted, 2)
+      }
+    }))
+
+  it.scoped("is waited for by the end of the server, where it takes less than a second", () =>
+    Effect.gen(function*() {
+      const told: Array<string> = []
+      const { listener, server } = yield* serve(() => Effect.fail("x"), {
+        onError: ({ phase }) => Effect.zipRight(Effect.sleep("900 millis"), Effect.sync(() => told.push(phase)))
+      })
+      client(listener)
+      listener.acceptor.onError({ phase: "accept", remoteAddress: undefined, error: "x" })
+      yield* settle
+      const shutdown = yield* Effect.fork(server.shutdown())
+      yield* settle
+      assert.isFalse(yield* isDone(shutdown))
+      yield* TestClock.adjust("900 millis")
+      assert.strictEqual(Duration.toMillis((yield* Fiber.join(shutdown)).elapsed), 900)
+      assert.deepStrictEqual(told.sort(), ["accept", "handler"])
+    }))
+
   it.scoped("a failed accept has its phase, and no address where there is none", () =>
     Effect.gen(function*() {
       const { listener, reports } = yield* serve(echo)

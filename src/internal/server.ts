@@ -38,7 +38,7 @@ export const TypeId: Api.TypeId = Symbol.for("effect-netstreams/Server") as Api.
 const defaultGracePeriod = Duration.seconds(1)
 const defaultMaxWaiting = 1000
 
-/** How long handlers that were interrupted may take over it before a shutdown goes on without them. */
+/** How long handlers that were interrupted may take over it, and `onError`, before a shutdown goes on without them. */
 const interruptPatience = Duration.seconds(1)
 
 /** One connection and the fiber of its handler, from the accept to the end of both. */
@@ -85,6 +85,8 @@ class ServerImpl implements Api.Server {
   private readonly places: Places<Guest>
   /** What is told once a second at most, by what it is. */
   private readonly pacings: Map<string, Pacing<Api.ServerError>> = new Map()
+  /** What `onError` is still at. */
+  private readonly reports: Set<Fiber.RuntimeFiber<void>> = new Set()
   private shutdownFiber: Fiber.RuntimeFiber<Api.ShutdownReport> | undefined = undefined
 
   private readonly limits: ConnectionLimits
@@ -171,12 +173,14 @@ class ServerImpl implements Api.Server {
    * connection costs altogether.
    */
   private handled(client: Client, exit: Exit.Exit<unknown, unknown>): void {
-    const { runtime, scope } = client
     const release = () => client.connection.releaseThen(() => this.leave(client, exit))
-    if (Exit.isSuccess(exit) && HandlerScope.closeUnused(scope, exit)) {
+    if (Exit.isFailure(exit)) {
+      this.report(client, exit.cause)
+    }
+    if (HandlerScope.closeUnused(client.scope, exit)) {
       release()
     } else {
-      Runtime.runFork(runtime, this.finish(client, exit)).addObserver(release)
+      Runtime.runFork(client.runtime, this.closeScope(client, exit)).addObserver(release)
     }
   }
 
@@ -200,16 +204,19 @@ class ServerImpl implements Api.Server {
     }
   }
 
-  /** Tells of a failure, and closes the handler's scope, whose finalizers may still write. */
-  private finish(client: Client, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
-    const closed = Effect.catchAllCause(Scope.close(client.scope, exit), (cause) => this.report(client, cause))
-    return Exit.isFailure(exit) ? Effect.zipRight(this.report(client, exit.cause), closed) : closed
+  /** The handler's, whose finalizers may still write. */
+  private closeScope(client: Client, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+    return Effect.catchAllCause(
+      Scope.close(client.scope, exit),
+      (cause) => Effect.sync(() => this.report(client, cause))
+    )
   }
 
-  private report(client: Client, cause: Cause.Cause<unknown>): Effect.Effect<void> {
-    return Cause.isInterruptedOnly(cause) || client.dismissed
-      ? Effect.void
-      : this.onError({ phase: "handler", remoteAddress: Option.some(client.connection.remoteAddress), cause })
+  private report(client: Client, cause: Cause.Cause<unknown>): void {
+    if (!Cause.isInterruptedOnly(cause) && !client.dismissed) {
+      const remoteAddress = Option.some(client.connection.remoteAddress)
+      this.tell({ phase: "handler", remoteAddress, cause }, client.runtime)
+    }
   }
 
   onAcceptError({ error, phase, remoteAddress }: AcceptError): void {
@@ -231,8 +238,13 @@ class ServerImpl implements Api.Server {
     pacing.report(told)
   }
 
-  private tell(error: Api.ServerError): void {
-    Runtime.runFork(this.runtime, this.onError(error))
+  /** Nobody waits for whoever is told, but for the end of the server. */
+  private tell(error: Api.ServerError, runtime = this.runtime): void {
+    const report = Runtime.runFork(runtime, this.onError(error))
+    if (report.unsafePoll() === null) {
+      this.reports.add(report)
+      report.addObserver(() => this.reports.delete(report))
+    }
   }
 
   get waiting(): Effect.Effect<number> {
@@ -357,7 +369,11 @@ class ServerImpl implements Api.Server {
       yield* Effect.timeoutOption(this.until(() => clients.size === 0), gracePeriod)
       const rest = Array.from(clients)
       const ends = yield* Effect.forEach(rest, (client) => this.dismiss(client), { concurrency: "unbounded" })
-      yield* Effect.timeoutOption(this.until(() => clients.size === 0), interruptPatience)
+      yield* Effect.timeoutOption(
+        Effect.zipRight(this.until(() => clients.size === 0), Fiber.awaitAll(this.reports)),
+        interruptPatience
+      )
+      yield* Effect.forEach(this.reports, Fiber.interruptFork, { discard: true })
       return {
         finished: serving - rest.length,
         closed: ends.filter((end) => end.closed).length,
