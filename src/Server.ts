@@ -72,7 +72,7 @@ export interface ServerError {
 export interface ShutdownReport {
   /** Handlers that returned by themselves within the grace period. */
   readonly finished: number
-  /** Connections that were closed at the end of the grace period. */
+  /** Connections that were closed at the end of the grace period; not those that were being closed by then. */
   readonly closed: number
   /** Handlers that were interrupted, for the end of their connection did not end them. */
   readonly interrupted: number

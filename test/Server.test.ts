@@ -32,12 +32,11 @@ import { portOf, rawConnect, turns, until } from "./support/rawPeer.js"
 leavesNoHandles()
 
 /** Says hello, and then does what it was told to by the first line: so one server has handlers of every kind. */
-const byOrder =
-  (orders: Record<string, Server.Handler<unknown, never>>): Server.Handler<unknown, never> => (connection) =>
-    Effect.gen(function*() {
-      const order = toLatin1(yield* connection.reader.readLine).trim()
-      return yield* orders[order]!(connection)
-    })
+const byOrder = <R>(orders: Record<string, Server.Handler<unknown, R>>): Server.Handler<unknown, R> => (connection) =>
+  Effect.gen(function*() {
+    const order = toLatin1(yield* connection.reader.readLine).trim()
+    return yield* orders[order]!(connection)
+  })
 
 describe("a handler", () => {
   const boom = new Error("boom")
@@ -648,6 +647,39 @@ describe("shutdown", () => {
       yield* TestClock.adjust("3 seconds")
       const report = yield* Fiber.join(shutdown)
       assert.deepStrictEqual(counts(report), { finished: 1, closed: 0, interrupted: 0, aborted: 0 })
+    }))
+
+  it.scoped("counts a handler that returned in time as finished, though its connection takes longer to close", () =>
+    Effect.gen(function*() {
+      const finalized = yield* Deferred.make<void>()
+      const { listener, server } = yield* serve(
+        byOrder({
+          "return": () => Effect.sleep("500 millis"),
+          "return, and write on": ({ writer }) => Effect.zipRight(writer.write("x".repeat(1000)), Effect.sleep(500)),
+          "return to a finalizer": () => Effect.addFinalizer(() => Deferred.await(finalized))
+        }),
+        { closeTimeout: "5 seconds", gracePeriod: "1 second" }
+      )
+      const clientOf = (order: string, options: Parameters<typeof client>[1]) => {
+        const its = client(listener, options)
+        its.send(`${order}\n`)
+        return its
+      }
+      const lingering = clientOf("return", { endsToo: false })
+      const jammed = clientOf("return, and write on", { window: 100 })
+      jammed.transport.pause()
+      const unfinished = clientOf("return to a finalizer", {})
+      yield* settle
+      const shutdown = yield* Effect.fork(server.shutdown())
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      // The grace period is over, and with it what the finalizer held up.
+      assert.deepStrictEqual([lingering, jammed, unfinished].map(({ closed }) => closed), [false, false, true])
+      yield* TestClock.adjust("10 seconds")
+      const report = yield* Fiber.join(shutdown)
+      assert.deepStrictEqual(counts(report), { finished: 3, closed: 1, interrupted: 0, aborted: 1 })
+      yield* Deferred.succeed(finalized, void 0)
+      yield* server.awaitClosed
     }))
 
   it.scoped("of many silent clients takes as long as that of one", () =>

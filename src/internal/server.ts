@@ -58,6 +58,11 @@ class Client extends Member {
   ) {
     super()
   }
+
+  /** The handler has not returned. */
+  get isAtWork(): boolean {
+    return this.fiber === undefined || this.fiber.unsafePoll() === null
+  }
 }
 
 /** A connection that was accepted, and has no handler yet. */
@@ -368,6 +373,7 @@ class ServerImpl implements Api.Server {
       const serving = clients.size
       yield* Effect.timeoutOption(this.until(() => clients.size === 0), gracePeriod)
       const rest = Array.from(clients)
+      const late = rest.filter((client) => client.isAtWork).length
       const ends = yield* Effect.forEach(rest, (client) => this.dismiss(client), { concurrency: "unbounded" })
       yield* Effect.timeoutOption(
         Effect.zipRight(this.until(() => clients.size === 0), Fiber.awaitAll(this.reports)),
@@ -375,7 +381,7 @@ class ServerImpl implements Api.Server {
       )
       yield* Effect.forEach(this.reports, Fiber.interruptFork, { discard: true })
       return {
-        finished: serving - rest.length,
+        finished: serving - late,
         closed: ends.filter((end) => end.closed).length,
         interrupted: ends.filter((end) => end.interrupted).length,
         aborted: ends.filter((end) => end.aborted).length
@@ -388,21 +394,22 @@ class ServerImpl implements Api.Server {
 
   /** Ends one connection in order, and interrupts the handler that goes on all the same. */
   private dismiss(client: Client): Effect.Effect<Dismissal> {
-    return Effect.suspend(() => {
-      const closed = client.connection.latest.state.closed === undefined
+    return Effect.gen(this, function*() {
+      const { connection, fiber } = client
+      const { state } = connection.latest
+      const open = state.closed === undefined
+      // That of a handler which has returned is being closed already, unless its finalizers take their time.
+      const closed = open && (client.isAtWork || !state.isClosing)
       client.dismissed = true
-      return Effect.zipRight(
-        client.connection.release,
-        // Its last read has failed by now; let the handler see to it.
-        Effect.zipRight(Effect.yieldNow(), Effect.suspend(() => this.interrupt(client, closed)))
-      )
+      yield* connection.release
+      // Its last read has failed by now; let the handler see to it.
+      yield* Effect.yieldNow()
+      const interrupted = fiber !== undefined && client.isAtWork
+      if (interrupted) {
+        yield* Fiber.interruptFork(fiber)
+      }
+      return { closed, interrupted, aborted: open && connection.latest.state.closed?.by === "Aborted" }
     })
-  }
-
-  private interrupt({ connection, fiber }: Client, closed: boolean): Effect.Effect<Dismissal> {
-    const interrupted = fiber !== undefined && fiber.unsafePoll() === null
-    const dismissal = { closed, interrupted, aborted: closed && connection.latest.state.closed?.by === "Aborted" }
-    return interrupted ? Effect.as(Fiber.interruptFork(fiber), dismissal) : Effect.succeed(dismissal)
   }
 
   pipe() {
