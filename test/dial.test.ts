@@ -1015,6 +1015,17 @@ describe("connectTimeout", () => {
   )
 
   scenario(
+    "strikes during the lookup of one family, when all of the other have failed",
+    {
+      addresses: [["1.1.1.1", [10, "ECONNREFUSED"]]],
+      lookup: { 6: "never answers", 4: [10, ["1.1.1.1"]] },
+      options: limit("2 seconds")
+    },
+    ["60 start 1.1.1.1", "70 ECONNREFUSED 1.1.1.1", "2000 failed"],
+    (run) => assert.include(failureOf(run.exit).message, "the time ran out during name lookup")
+  )
+
+  scenario(
     "strikes during both of two lookups",
     { addresses: [], lookup: { 4: "never answers", 6: "never answers" }, options: limit("2 seconds") },
     ["2000 failed"],

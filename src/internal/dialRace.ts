@@ -210,8 +210,12 @@ export class Race<A, Where extends Address.Address> {
       this.start(this.queue[this.next++]!)
     }
     this.advancing = false
-    if (!this.over && this.running === 0 && this.next === this.queue.length && !this.expecting) {
-      this.finish(Exit.fail(this.failure()))
+    if (!this.over && this.running === 0 && this.next === this.queue.length) {
+      if (this.expecting) {
+        this.options.progress.phase = "lookup"
+      } else {
+        this.finish(Exit.fail(this.failure()))
+      }
     }
   }
 
