@@ -87,6 +87,11 @@ export interface Transport {
    */
   readonly pause: () => void
   readonly resume: () => void
+  /**
+   * Takes a chunk of `onData` back, of which nobody has kept anything: the transport may read into its memory again. It
+   * is a chunk as it was delivered, or a part of one.
+   */
+  readonly recycle?: ((chunk: Uint8Array) => void) | undefined
   /** Queues the chunks in one piece. The transport may keep them until they are sent; the caller must not change them. */
   readonly write: (chunks: ReadonlyArray<Uint8Array>) => void
   /** Ends the writing side in order, after what is queued. */

@@ -10,13 +10,14 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
+import { vi } from "vitest"
 import * as Address from "../src/Address.js"
 import * as Connection from "../src/Connection.js"
 import { lingerTime } from "../src/internal/connectionState.js"
 import * as Network from "../src/Network.js"
 import type { ConnectionError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
-import { toLatin1, utf8 } from "./support/chunkings.js"
+import { Random, toLatin1, utf8 } from "./support/chunkings.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { memoryPair, settle } from "./support/memoryTransport.js"
 import { closeTag, dialled, portOf, type RawPeer, turns, until } from "./support/rawPeer.js"
@@ -570,6 +571,72 @@ describe("a peer that is no friend", () => {
         held += (yield* connection.reader.read(100_000)).length
       }
       yield* connection.abort
+    }))
+})
+
+describe("memory that readInto gives back", () => {
+  /** A peer that sends that many mebibytes, then its end. */
+  const sending = (mebibytes: number) =>
+    Effect.map(dialled(), ({ connection, peer }) => {
+      for (let i = 0; i < mebibytes; i++) {
+        peer.socket.write(mebibyte)
+      }
+      peer.socket.end()
+      return connection.reader
+    })
+
+  const isPattern = (bytes: Uint8Array, at: number): boolean =>
+    bytes.every((byte, i) => byte === ((at + i) % mebibyte.length) % 251)
+
+  it.scopedLive("is read into again: hardly any is allocated", () =>
+    Effect.gen(function*() {
+      const reader = yield* sending(32)
+      const allocations = vi.spyOn(Buffer, "allocUnsafeSlow")
+      yield* Effect.addFinalizer(() => Effect.sync(() => allocations.mockRestore()))
+      const target = new Uint8Array(100_000)
+      let at = 0
+      for (let n = -1; n !== 0; at += n) {
+        n = yield* reader.readInto(target)
+        assert.isTrue(isPattern(target.subarray(0, n), at))
+      }
+      assert.strictEqual(at, 32 * mebibyte.length)
+      // Of 64 KiB each, 512 would be needed.
+      assert.isBelow(allocations.mock.calls.length, 100)
+    }))
+
+  it.scopedLive("is not what anybody was given before", () =>
+    Effect.gen(function*() {
+      const reader = yield* sending(16)
+      const random = new Random(1)
+      const given: Array<readonly [number, Uint8Array]> = []
+      const target = new Uint8Array(150_000)
+      let at = 0
+      while (!(yield* reader.atEof)) {
+        switch (random.between(0, 9)) {
+          case 0: {
+            given.push([at, yield* reader.peek(random.between(1, 70_000))])
+            break
+          }
+          case 1: {
+            const bytes = yield* reader.read(random.between(1, 70_000))
+            given.push([at, bytes])
+            const back = random.between(0, bytes.length)
+            yield* reader.unread(bytes.subarray(bytes.length - back))
+            at += bytes.length - back
+            break
+          }
+          default: {
+            const n = yield* reader.readInto(target.subarray(0, random.between(1, target.length)))
+            assert.isTrue(isPattern(target.subarray(0, n), at))
+            at += n
+          }
+        }
+      }
+      assert.strictEqual(at, 16 * mebibyte.length)
+      assert.isAbove(given.length, 20)
+      for (const [at, bytes] of given) {
+        assert.isTrue(isPattern(bytes, at))
+      }
     }))
 })
 

@@ -207,6 +207,8 @@ describe("InputBuffer against the reference", () => {
     }
   })
 
+  let recycled = 0
+
   /**
    * Random operations in any order while chunks arrive, the source is told to pause and to resume, and reads wait, are
    * given up, or give bytes back.
@@ -227,7 +229,14 @@ describe("InputBuffer against the reference", () => {
     const end = random.pick<End>(["open", "eof", "failed"])
     const arriving = [...cutRandomly(latin1(text), random, longest)]
 
-    const source = sourceOf()
+    const source = {
+      ...sourceOf(),
+      // Whoever still looks at it would see that.
+      recycle: (chunk: Uint8Array) => {
+        recycled++
+        chunk.fill(0xee)
+      }
+    }
     const buffer = bufferOf(limit, source)
     const reference = new ReaderReference(limit)
     let wanted = 0
@@ -388,6 +397,7 @@ describe("InputBuffer against the reference", () => {
       const alphabet = `${"abcdefgh".repeat(8)}\r\n\n`
       run(seed, { alphabet, length: 6000, longest: 400, limit: [100, 300, 65_536][seed % 3]!, size: 500 })
     }
+    assert.isAbove(recycled, 500)
   })
 })
 

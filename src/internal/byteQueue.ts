@@ -29,6 +29,9 @@ export class ByteQueue {
   private first: Bytes = emptyBytes
   private firstBuffer: ArrayBufferLike | undefined = undefined
   private firstBase = 0
+  private firstWhole = false
+  /** Chunks that were handed out in part while they were the first, and are not now. */
+  private seen: WeakSet<Bytes> | undefined = undefined
   /** How much of the first chunk has been taken. */
   private offset = 0
 
@@ -86,9 +89,17 @@ export class ByteQueue {
     }
     this.length += chunk.length
     this.position -= chunk.length
-    if (this.chunks.length > this.head && this.offset > 0) {
-      this.chunks[this.head] = this.first.subarray(this.offset)
-      this.run = -1
+    if (this.chunks.length > this.head) {
+      const seen = this.firstSeen
+      if (this.offset > 0) {
+        this.chunks[this.head] = this.first.subarray(this.offset)
+        this.run = -1
+      }
+      if (seen) {
+        this.seen ??= new WeakSet()
+        this.seen.add(this.chunks[this.head]!)
+        this.run = -1
+      }
     }
     if (this.head > 0) {
       this.chunks[--this.head] = chunk
@@ -101,6 +112,7 @@ export class ByteQueue {
   private setFirst(chunk: Bytes): void {
     this.first = chunk
     this.firstBuffer = undefined
+    this.firstWhole = false
     this.offset = 0
   }
 
@@ -108,6 +120,7 @@ export class ByteQueue {
   private view(start: number, n: number): Bytes {
     const { first } = this
     if (n === first.length && first.constructor === Uint8Array) {
+      this.firstWhole = true
       return first
     }
     if (this.firstBuffer === undefined) {
@@ -259,6 +272,10 @@ export class ByteQueue {
   }
   get firstOffset(): number {
     return this.offset
+  }
+  /** Whether the first chunk, or a part of it, has been handed out: its bytes are then somebody else's too. */
+  get firstSeen(): boolean {
+    return this.firstWhole || this.firstBuffer !== undefined || this.seen?.has(this.first) === true
   }
 
   /**

@@ -17,6 +17,9 @@
  * it, or transfer its buffer to a worker. So what is left of a slab is given up. (Handing it out in parts was measured: it
  * gains nothing, for reads that are worth a slab fill it.)
  *
+ * A slab of which all was copied out by `readInto` comes back, and is lent again: one for the whole process is kept, since
+ * the connection that gave it back is the one that reads.
+ *
  * Node calls the function that lends without saying for whom, but directly after the one that received. So the transport
  * that received leaves the next buffer in a variable for it.
  */
@@ -31,6 +34,8 @@ const large = 32 * 1024
 export const lends = process.platform !== "win32"
 
 let shared: Uint8Array | undefined
+/** A slab that came back. */
+let spare: Uint8Array | undefined
 
 /** Not zeroed: what has not been read is not handed out. */
 const newBuffer = (): Uint8Array => new Uint8Array(Buffer.allocUnsafeSlow(bufferSize).buffer)
@@ -74,6 +79,12 @@ export abstract class IntakeTransport extends SocketTransport {
     this.stream.resume()
   }
 
+  recycle(chunk: Uint8Array): void {
+    if (chunk.byteOffset === 0 && chunk.buffer.byteLength === bufferSize) {
+      spare = new Uint8Array(chunk.buffer)
+    }
+  }
+
   /** Takes what was read. False stops the reading. */
   read(size: number, buffer: Uint8Array): boolean {
     if (!this.dropped) {
@@ -87,7 +98,8 @@ export abstract class IntakeTransport extends SocketTransport {
       }
     }
     if (size >= large) {
-      next = newBuffer()
+      next = spare ?? newBuffer()
+      spare = undefined
     }
     // `resume` and `pause` in one turn leave Node reading.
     return !this.paused
