@@ -82,7 +82,8 @@ export interface ByteLinesOptions {
   readonly maxLength?: number | undefined
   /**
    * What becomes of a longer line: `"fail"` with a `LimitOverrunError` that leaves it in the buffer (the default),
-   * `"skip"` it whole, or `"truncate"` it to `maxLength`.
+   * `"skip"` it whole, or `"truncate"` it to `maxLength`. The last two take its rest as it comes, in constant memory,
+   * as `skipUntil` does: who is interrupted amid such a line leaves the next read within it.
    */
   readonly onOverrun?: "fail" | "skip" | "truncate" | undefined
   /**
@@ -246,7 +247,8 @@ export interface StreamReader<out E = ConnectionError> {
    *
    * **Details**
    *
-   * Where a connection is read in no other way, its chunks are reused, so that reading allocates nothing.
+   * The bytes are copied. A connection reads into the chunks that they came in again, so that bulk costs no memory but
+   * yours.
    *
    * **Interruption** leaves every byte, and the buffer untouched.
    */
@@ -259,7 +261,8 @@ export interface StreamReader<out E = ConnectionError> {
    * **Details**
    *
    * A line has been consumed when `f` is called with it, and nothing after it has. So stopping early, by a failure of
-   * the effect, an interruption or an exception in `f` (a defect), leaves the rest to the next read.
+   * the effect, an interruption or an exception in `f` (a defect), leaves the rest to the next read. (Of a line that is
+   * too long that may be its end: see `onOverrun`.)
    *
    * @example
    * ```ts

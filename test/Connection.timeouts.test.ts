@@ -187,6 +187,28 @@ describe("readTimeout", () => {
       }))
   }
 
+  const clinging: Record<string, (read: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>> = {
+    "in the finalizer of a fiber that was interrupted": (read) => Effect.ensuring(Effect.never, Effect.exit(read)),
+    "in a region that can't be interrupted": (read) => Effect.uninterruptible(read)
+  }
+  for (const [name, cling] of Object.entries(clinging)) {
+    it.scoped(`ends a read ${name}`, () =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* pair({ readTimeout: "10 seconds" })
+        const fiber = yield* Effect.fork(cling(connection.reader.readLine))
+        yield* settle
+        yield* Effect.fork(Fiber.interrupt(fiber))
+        yield* pass(9000)
+        // A second read would have to wait as well.
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(connection.reader.readLine)))
+        assert.isTrue(Option.isNone(yield* Fiber.poll(fiber)))
+        yield* pass(1000)
+        assert.isTrue(Option.isSome(yield* Fiber.poll(fiber)))
+        yield* peer.close
+        assert.strictEqual(yield* closeTag(connection), "Failed ReadTimeout")
+      }))
+  }
+
   it.scoped("a limit for one read is Effect.timeout, which leaves the connection as it is", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* pair({ readTimeout: "10 seconds" })

@@ -87,6 +87,28 @@ describe("StreamReader and several fibers", () => {
         }
       }))
 
+    it.effect("drops nothing of what has come for the first, even if it drops things while it waits", () =>
+      Effect.gen(function*() {
+        const short = { maxLength: 1 } as const
+        const dropping: Record<string, Read> = {
+          skipUntil: skipUntil("|"),
+          truncating: (reader) => reader.forEachLine(() => {}, { ...short, onOverrun: "truncate" }),
+          skipping: (reader) => reader.forEachLine(() => {}, { ...short, onOverrun: "skip" }),
+          lines: (reader) => Stream.runDrain(reader.lines({ ...short, onOverrun: "skip" })),
+          byteLines: (reader) =>
+            Stream.runDrain(reader.byteLines({ ...short, onOverrun: "truncate", readAhead: false }))
+        }
+        for (const [name, secondRead] of Object.entries(dropping)) {
+          const { feed, reader } = yield* fed("")
+          const first = yield* started(reader.readExactly(6))
+          yield* feed.data(latin1("abc"))
+          assert.strictEqual(yield* outcome(secondRead(reader)), "dies with ConcurrentReadError", name)
+          yield* feed.data(latin1("def"))
+          yield* settled
+          assert.strictEqual(yield* outcomeOfFiber(first), value("abcdef"), name)
+        }
+      }))
+
     it.effect("may come from the fiber's own children", () =>
       Effect.gen(function*() {
         const { reader } = yield* fed("")

@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as StreamReader from "effect-netstreams/StreamReader"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as V8 from "node:v8"
+import * as Vm from "node:vm"
 import { latin1, toLatin1 } from "./support/chunkings.js"
 import {
   atEof,
@@ -436,6 +438,25 @@ describe("StreamReader", () => {
         const { feed, reader } = yield* fed("a")
         reader.unread(latin1("b"))
         assert.strictEqual(yield* rest(reader, feed), "a")
+      }))
+  })
+
+  describe("memory", () => {
+    it.live("nothing is kept of what was read when the fiber that read it has ended", () =>
+      Effect.gen(function*() {
+        const { feed, reader } = yield* fed("")
+        yield* feed.data(new Uint8Array(1000))
+        const [bytes] = yield* Effect.all([Effect.map(reader.readExactly(500), (bytes) => new WeakRef(bytes))])
+        const inFiber = yield* Effect.fork(reader.readExactly(250)).pipe(
+          Effect.flatMap(Fiber.join),
+          Effect.map((bytes) => new WeakRef(bytes))
+        )
+        // What a weak reference was made of stays until the event loop turns.
+        yield* Effect.sleep(1)
+        V8.setFlagsFromString("--expose-gc")
+        Vm.runInNewContext("gc")()
+        assert.deepStrictEqual([bytes.deref(), inFiber.deref()], [undefined, undefined])
+        assert.strictEqual((yield* reader.read(1000)).length, 250)
       }))
   })
 })

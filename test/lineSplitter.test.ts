@@ -537,6 +537,20 @@ describe("LineSplitter", () => {
       assert.deepStrictEqual(buffer.readExactly(6), latin1("abcde\n"))
     })
 
+    it("a line that is skipped after a whole run of others is skipped to its end", () => {
+      const buffer = newBuffer(10)
+      const splitter = splitterOf(buffer, { bytes: true, onOverrun: "skip" })
+      buffer.push(latin1(`a\n${"x".repeat(70_000)}\n${"y".repeat(15)}`))
+      assert.deepStrictEqual(splitter.next(), latin1("a\n"))
+      assert.isUndefined(splitter.next())
+      buffer.push(latin1("yyy\ngood\n"))
+      assert.deepStrictEqual(splitter.next(), latin1("good\n"))
+      buffer.push(latin1(`${"z".repeat(200)}\nlast`))
+      assert.isUndefined(splitter.next())
+      buffer.pushEof()
+      assert.deepStrictEqual(splitter.next(), latin1("last"))
+    })
+
     it("an overrun is one before the end is looked at, and leaves the buffer as it was", () => {
       for (const end of ["open", "eof", "failed"] as const) {
         const { buffer, splitter } = lines(latin1("a\nabcde"), {})

@@ -50,6 +50,8 @@ export type Outcome<A> = A | ReadFault | undefined
 export interface Source {
   readonly pause: () => void
   readonly resume: () => void
+  /** Takes a chunk back that nobody has seen any of. */
+  readonly recycle?: ((chunk: Bytes) => void) | undefined
 }
 
 /** Who reads, as far as the buffer needs to know. */
@@ -121,6 +123,14 @@ export class InputBuffer<F> {
     return this.end === "eof" && this.queue.length === 0
   }
 
+  /**
+   * Whether a read waits for what is here. Another one that would have to wait as well is going to be refused, and must
+   * leave everything to it.
+   */
+  get isAwaited(): boolean {
+    return this.end === "open" && this.consumer.waits()
+  }
+
   /** A read found too little and waits: whatever is buffered, more must come. */
   resume(): void {
     if (this.paused) {
@@ -188,8 +198,20 @@ export class InputBuffer<F> {
     if (n === 0) {
       return this.end === "eof" ? 0 : this.ended()
     }
-    this.queue.copyTo(target, n)
-    this.drop(n)
+    const { queue, source } = this
+    for (let done = 0; done < n;) {
+      const chunk = queue.firstChunk
+      const from = queue.firstOffset
+      const size = Math.min(chunk.length - from, n - done)
+      target.set(size === chunk.length ? chunk : chunk.subarray(from, from + size), done)
+      const recyclable = from + size === chunk.length && !queue.firstSeen
+      queue.drop(size)
+      if (recyclable) {
+        source.recycle?.(chunk)
+      }
+      done += size
+    }
+    this.consumed()
     return n
   }
 
@@ -261,7 +283,7 @@ export class InputBuffer<F> {
       return this.queue.position - since
     }
     const safe = this.queue.length + 1 - separator.max
-    if (safe > 0) {
+    if (safe > 0 && !this.isAwaited) {
       this.drop(safe)
     }
     return this.end === "eof" ? new Incomplete(this.takeRest(), undefined) : this.ended()

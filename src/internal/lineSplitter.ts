@@ -189,6 +189,9 @@ export abstract class LineSplitter<A> {
   private last<X>(f: OnLine<A, X>): Pulled<X> {
     const { buffer, queue } = this
     const eof = buffer.end === "eof"
+    if (!eof && this.onOverrun !== "fail" && buffer.isAwaited) {
+      return buffer.ended()
+    }
     if (this.head === undefined) {
       const before = eof ? queue.length : this.content(this.wholeUnits())
       const overrun = before > this.maxLength ? this.overrun(before, false) : undefined
@@ -254,7 +257,6 @@ export class ByteLines extends LineSplitter<Bytes> {
     while (this.running && queue.position < enough) {
       const before = queue.indexInFirst(10)
       if (before < 0) {
-        this.running = false
         break
       }
       let result: X | undefined
@@ -271,6 +273,8 @@ export class ByteLines extends LineSplitter<Bytes> {
         return result
       }
     }
+    // However it ended: what is found next may be the rest of a line of which the beginning was too long.
+    this.running = false
     return undefined
   }
 

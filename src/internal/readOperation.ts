@@ -18,8 +18,10 @@ import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import type * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
+import * as RuntimeFlags from "effect/RuntimeFlags"
 import { ConcurrentReadError, ReadAheadError } from "../NetworkError.js"
 import { breathe, served, YieldOnce } from "./fastPath.js"
 import { type Consumer, type InputBuffer, type Outcome, ReadFault } from "./inputBuffer.js"
@@ -41,6 +43,17 @@ const currentFiber = (): AnyFiber =>
 
 const isInterrupted = (fiber: AnyFiber): boolean => !Cause.isEmpty(fiber.getFiberRef(FiberRef.interruptedCause))
 
+/**
+ * Whether an interruption ends what the fiber, which is running, does now. Effect keeps that in a field of the fiber which
+ * is not among its types; where it should not be found, every wait counts as one that can be ended.
+ */
+const isInterruptible = (fiber: AnyFiber): boolean => {
+  const { currentRuntimeFlags: flags } = fiber as {
+    readonly currentRuntimeFlags?: RuntimeFlags.RuntimeFlags | undefined
+  }
+  return flags === undefined || RuntimeFlags.interruptible(flags)
+}
+
 /** How a reader turns a fault of its buffer into its own errors. */
 export interface Faults<out E> {
   readonly onFault: (fault: ReadFault, operation: string) => Exit.Exit<never, E>
@@ -57,7 +70,7 @@ export class WaitingPlace implements Consumer {
   /** Set while a stream of lines has taken the reader over, and for good if it was stopped before its end. */
   takenOver = false
   /** The fiber that was last found to have the margin before it, and how many operations it had behind it then. */
-  private reader: AnyFiber | undefined = undefined
+  private reader: FiberId.FiberId | undefined = undefined
   private readerOps = 0
 
   constructor(readonly input: InputBuffer<any>, private readonly faults: Faults<any>) {
@@ -65,11 +78,11 @@ export class WaitingPlace implements Consumer {
   }
 
   wanted(): number {
-    return this.holder === undefined || isInterrupted(this.holder.fiber) ? 0 : this.holder.operation.wanted
+    return this.holder === undefined || this.holder.isGone ? 0 : this.holder.operation.wanted
   }
 
   waits(): boolean {
-    return this.holder !== undefined && !isInterrupted(this.holder.fiber)
+    return this.holder !== undefined && !this.holder.isGone
   }
 
   onArrival(): void {
@@ -97,14 +110,16 @@ export class WaitingPlace implements Consumer {
   private hasMargin(): boolean {
     const fiber = currentFiber()
     const ops = fiber.currentOpCount
+    // The fiber itself would keep what it ended with.
+    const id = fiber.id()
     // One that has run nothing since is where it was: asking it for its limit costs as much as a read.
-    if (fiber === this.reader && ops === this.readerOps) {
+    if (id === this.reader && ops === this.readerOps) {
       return true
     }
     if (ops > fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield) - margin) {
       return false
     }
-    this.reader = fiber
+    this.reader = id
     this.readerOps = ops
     return true
   }
@@ -138,7 +153,7 @@ export class WaitingPlace implements Consumer {
     // A place that this same fiber holds is one it was interrupted out of.
     return this.holder === undefined || this.holder.fiber === fiber
       ? this.park(new Waiter(this, operation, fiber))
-      : this.contend(operation, this.holder, false)
+      : this.contend(operation, this.holder)
   }
 
   private park<A, E>(waiter: Waiter<A, E>): Effect.Effect<A, E> {
@@ -151,29 +166,20 @@ export class WaitingPlace implements Consumer {
 
   /**
    * The place is taken. Its holder may have been interrupted without having said so; then it is free. An interruption on
-   * its way, which may have to pass from fiber to fiber, is let arrive first. A holder that was interrupted where it can't
-   * be, and so waits on, shows itself when woken, by taking the place again.
+   * its way, which may have to pass from fiber to fiber, is let arrive first.
    */
-  private contend<A, E>(
-    operation: ReadOperation<A, E>,
-    holder: Waiter<unknown, unknown>,
-    woken: boolean
-  ): Effect.Effect<A, E> {
+  private contend<A, E>(operation: ReadOperation<A, E>, holder: Waiter<unknown, unknown>): Effect.Effect<A, E> {
     return Effect.flatMap(breathe, () => {
       const settled = this.attempt(operation)
       if (settled !== undefined) {
         return settled
       }
-      const current = this.holder
-      if (current === undefined) {
-        return this.wait(operation)
+      if (this.holder === holder && holder.isGone) {
+        this.holder = undefined
       }
-      if (woken || current !== holder || !isInterrupted(holder.fiber)) {
-        return Effect.die(new ConcurrentReadError({ operation: operation.name, waiting: current.operation.name }))
-      }
-      this.holder = undefined
-      holder.wake()
-      return this.contend(operation, holder, true)
+      return this.holder === undefined
+        ? this.wait(operation)
+        : Effect.die(new ConcurrentReadError({ operation: operation.name, waiting: this.holder.operation.name }))
     })
   }
 
@@ -188,7 +194,7 @@ export class WaitingPlace implements Consumer {
       ? this.settle(waiter.operation, outcome)
       : this.holder === undefined
       ? this.park(waiter)
-      : this.contend(waiter.operation, this.holder, false)
+      : this.contend(waiter.operation, this.holder)
   }
 }
 
@@ -196,6 +202,7 @@ export class WaitingPlace implements Consumer {
 class Waiter<A, E> extends Effectable.Class<A, E> {
   private resume: ((effect: Effect.Effect<A, E>) => void) | undefined = undefined
   private woken = false
+  private readonly interruptible: boolean
 
   constructor(
     private readonly place: WaitingPlace,
@@ -203,6 +210,12 @@ class Waiter<A, E> extends Effectable.Class<A, E> {
     readonly fiber: AnyFiber
   ) {
     super()
+    this.interruptible = isInterruptible(fiber)
+  }
+
+  /** Whether it has been interrupted, and so waits no more. In a finalizer a fiber that was interrupted does wait. */
+  get isGone(): boolean {
+    return this.interruptible && isInterrupted(this.fiber)
   }
 
   override commit(): Effect.Effect<A, E> {
