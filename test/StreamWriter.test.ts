@@ -13,6 +13,7 @@ import * as Crypto from "node:crypto"
 import * as Net from "node:net"
 import { runInNewContext } from "node:vm"
 import * as Connection from "../src/Connection.js"
+import { connectionLimits } from "../src/internal/connection.js"
 import { ConnectionError } from "../src/NetworkError.js"
 import * as StreamWriter from "../src/StreamWriter.js"
 import type { TransportFailure } from "../src/Transport.js"
@@ -365,6 +366,8 @@ describe("back-pressure", () => {
       yield* check({ lowWaterMark: 50 }, 200, 50)
       yield* check({ highWaterMark: 30, lowWaterMark: 30 }, 30, 30)
       yield* check({ highWaterMark: 0 }, 0, 0)
+      // More than the 32 bits of a shift.
+      assert.strictEqual(connectionLimits({ highWaterMark: 2 ** 33 }).lowWaterMark, 2 ** 31)
     }))
 })
 

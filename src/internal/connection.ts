@@ -69,7 +69,7 @@ export const connectionLimits = (options: Api.Options): ConnectionLimits => {
   return {
     limit: options.limit ?? defaultLimit,
     highWaterMark,
-    lowWaterMark: options.lowWaterMark ?? highWaterMark >> 2,
+    lowWaterMark: options.lowWaterMark ?? Math.floor(highWaterMark / 4),
     closeTimeout: Duration.toMillis(options.closeTimeout ?? defaultCloseTimeout),
     timeouts: timeoutLimits(options)
   }
