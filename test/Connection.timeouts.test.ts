@@ -528,9 +528,12 @@ describe("with sockets", () => {
       yield* until(() => handlesLeft(before).length === 0)
     }))
 
-  it.scopedLive("a peer that takes one long write bit by bit is waited for", () =>
+  it.scopedLive.each<Connection.Options>([
+    { writeTimeout: "1 second", idleTimeout: "1 second" },
+    { idleTimeout: "1 second" }
+  ])("a peer that takes one long write bit by bit is waited for: %o", (limits) =>
     Effect.gen(function*() {
-      const { connection, peer } = yield* dialled({ writeTimeout: "1 second", idleTimeout: "1 second" })
+      const { connection, peer } = yield* dialled(limits)
       const size = 32 * 1024 * 1024
       let quota = 0
       peer.read(false).socket.on("data", (chunk: Buffer) => {

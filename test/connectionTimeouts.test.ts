@@ -105,6 +105,19 @@ describe("idleTimeout", () => {
     assert.deepStrictEqual(fails, ["1900 IdleTimeout"])
   })
 
+  it("sees that a long write is taken bit by bit, where it is the only limit", () => {
+    const { fails, timers, wire, write } = make({ idle: 1000 })
+    wire.writeProgress = 500
+    write(500)
+    for (let i = 1; i < 10; i++) {
+      timers.advance(500)
+      wire.writeProgress -= 50
+    }
+    assert.deepStrictEqual(fails, [])
+    timers.advance(2000)
+    assert.deepStrictEqual(fails.map((fail) => fail.split(" ")[1]), ["IdleTimeout"])
+  })
+
   it("resets a peer that does not even take what is queued", () => {
     const { timers, wire, write } = make({ idle: 1000 })
     write(10)

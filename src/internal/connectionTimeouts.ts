@@ -62,6 +62,7 @@ export class ConnectionTimeouts {
   private readSince = 0
   /** When the queue was last seen to become something, or less. */
   private writeSince = 0
+  /** Whether the queue was something when it was last looked at: then what the network takes of it is progress. */
   private writing = false
   private writeProgress: number | undefined = undefined
 
@@ -131,7 +132,7 @@ export class ConnectionTimeouts {
     this.waited = 0
     this.receivedBytes = 0
     this.lastSent = this.timers.now()
-    if (this.limits.write !== Infinity && !this.writing && this.timed.queuedBytes > 0) {
+    if (!this.writing && this.timed.queuedBytes > 0) {
       this.writing = true
       this.writeSince = this.lastSent
       this.writeProgress = this.timed.writeProgress
