@@ -117,6 +117,7 @@ export class ConnectionState implements TransportReceiver, Timed {
         limits.meter
       )
       this.input.onWait = () => timeouts.readBegins()
+      this.input.onResume = () => timeouts.resumed()
     }
   }
 

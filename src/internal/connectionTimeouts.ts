@@ -7,7 +7,7 @@
  * time. When the timer fires, it looks at what is true by then, and is set anew. So the busier a connection is, the less
  * a limit costs for each thing that happens. A connection without limits has no object of this class.
  *
- * - **idle**: since something last came or went.
+ * - **idle**: since something last came or went, or the peer was last held up by us.
  * - **read**: since the waiting read began to wait, or something last came.
  * - **write**: since something was queued, or the network last took some of it.
  * - **rate**: measured while the peer is sending: from the first byte that comes after our last write until our next one,
@@ -121,6 +121,13 @@ export class ConnectionTimeouts {
       } else if (this.measuring) {
         this.watchRate(now)
       }
+    }
+  }
+
+  /** The peer was held up, and is no longer. */
+  resumed(): void {
+    if (!this.stopped) {
+      this.lastReceived = this.timers.now()
     }
   }
 

@@ -79,6 +79,8 @@ export class InputBuffer<F> {
   consumer: Consumer = nobody
   /** Told when a read begins to wait. */
   onWait: (() => void) | undefined = undefined
+  /** Told when the source goes on that was paused. */
+  onResume: (() => void) | undefined = undefined
 
   // How far the last search got: no match for `searched` ends before the position `searchedTo`.
   private searched: Separator | undefined = undefined
@@ -135,6 +137,7 @@ export class InputBuffer<F> {
   resume(): void {
     if (this.paused) {
       this.paused = false
+      this.onResume?.()
       this.source.resume()
     }
   }
