@@ -60,7 +60,11 @@ const make = (options: Connection.Options & MemoryOptions & { readonly read?: bo
 
 interface Internals {
   readonly state: {
-    readonly output: { readonly room?: ReadonlySet<unknown>; readonly flushes?: ReadonlyMap<unknown, number> }
+    readonly output: {
+      readonly writes?: ReadonlySet<unknown>
+      readonly room?: ReadonlySet<unknown>
+      readonly flushes?: ReadonlyMap<unknown, number>
+    }
   }
 }
 
@@ -386,6 +390,38 @@ describe("an interrupted write", () => {
       yield* writer.flush
       yield* settle
       assert.strictEqual(received(), `${x(11)}kept`)
+    }))
+
+  it.scoped("that stood in line has not been made, after whichever operation of its fiber the interruption comes", () =>
+    Effect.gen(function*() {
+      const { connection, near, received, writer } = yield* make(stalled)
+      yield* Effect.fork(writer.write(x(11)))
+      yield* settle
+      const waits: ReadonlyArray<readonly [string, Effect.Effect<void, ConnectionError>]> = [
+        ["write", writer.write("ghost")],
+        ["writeAll", writer.writeAll(["gho", "st"])],
+        ["drain", writer.drain],
+        ["flush", writer.flush]
+      ]
+      for (const [name, wait] of waits) {
+        // With much fewer, Effect's own run loop gets nowhere.
+        for (let budget = 12; budget <= 50; budget++) {
+          for (let moment = 0; moment <= 10; moment++) {
+            const ghost = yield* Effect.fork(Effect.withMaxOpsBeforeYield(wait, budget))
+            for (let i = 0; i < moment; i++) {
+              yield* Effect.yieldNow()
+            }
+            yield* Fiber.interrupt(ghost)
+          }
+        }
+        const { flushes, room, writes } = (connection as unknown as Internals).state.output
+        // The write that is stalled waits for room.
+        assert.deepStrictEqual([writes?.size ?? 0, room?.size ?? 0, flushes?.size ?? 0], [0, 1, 0], name)
+      }
+      near.widen()
+      yield* writer.flush
+      yield* settle
+      assert.strictEqual(received(), x(11))
     }))
 
   it.scoped("that waited for room has been made, whole", () =>

@@ -9,6 +9,7 @@ import type { Address } from "../Address.js"
 import type { ConnectionError } from "../NetworkError.js"
 import type * as Api from "../StreamWriter.js"
 import * as argument from "./argument.js"
+import { asyncOwned } from "./background.js"
 import { type Bytes, isBytes, toBytes } from "./bytes.js"
 import { connectionError } from "./connectionError.js"
 import type { ConnectionState, Ending } from "./connectionState.js"
@@ -120,8 +121,9 @@ export class StreamWriterImpl implements Api.StreamWriter {
     return undefined
   }
 
+  /** Whoever is interrupted leaves the line, at whatever moment that is: what stayed there would be sent all the same. */
   private writeInLine(chunks: ReadonlyArray<Bytes>): Effect_ {
-    return Effect.async<void, ConnectionError>((resume) => {
+    return asyncOwned<void, ConnectionError>((resume) => {
       const output = this.state.output
       const write: WaitingWrite = {
         chunks,
@@ -153,7 +155,7 @@ export class StreamWriterImpl implements Api.StreamWriter {
   }
 
   private wait(enter: (waiting: Waiting) => void, operation: ConnectionError["operation"] = "write"): Effect_ {
-    return Effect.async<void, ConnectionError>((resume) => {
+    return asyncOwned<void, ConnectionError>((resume) => {
       const waiting: Waiting = {
         resume: () => {
           const ending = this.state.flushEnding
