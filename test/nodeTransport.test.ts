@@ -15,6 +15,7 @@ import { backend } from "../src/internal/node/backend.js"
 import { socketSettings } from "../src/internal/node/socketSettings.js"
 import { coalesce, fromDuplex, fromSocket, tcpAddress } from "../src/internal/node/transport.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
+import type { StreamWriter } from "../src/StreamWriter.js"
 import {
   dialTcp,
   openDescriptors,
@@ -574,6 +575,62 @@ describe("a write that fails at once", () => {
       assert.strictEqual(recorder.drains, 0)
       assert.strictEqual(recorder.failure?.code, "ECONNRESET")
     }))
+})
+
+describe("a stream that takes its time to close", () => {
+  /** One whose close is in the test's hand. */
+  const slowToClose = () => {
+    let close: (() => void) | undefined
+    const stream = new Stream.Duplex({
+      read() {},
+      write: (_chunk, _encoding, callback) => callback(),
+      destroy: (error, callback) => {
+        close = () => callback(error)
+      }
+    })
+    return { stream, close: () => close!() }
+  }
+
+  const writeOne = (writer: StreamWriter) => writer.write("lost")
+  const writeMany = (writer: StreamWriter) => writer.writeAll(["l", "o", "st"])
+
+  for (const error of [undefined, new Error("gone")]) {
+    for (const write of [writeOne, writeMany]) {
+      const what = `what is written to it in the meantime is lost: ${
+        error === undefined ? "destroyed" : "failed"
+      }, ${write.name}`
+
+      it.scopedLive(`${what}, and flush says so`, () =>
+        Effect.gen(function*() {
+          const { close, stream } = slowToClose()
+          const connection = yield* NodeNetwork.fromDuplex(stream)
+          yield* connection.writer.write("sent")
+          yield* connection.writer.flush
+          stream.destroy(error)
+          yield* write(connection.writer)
+          assert.strictEqual(yield* connection.writer.bufferedBytes, 4)
+          const flush = yield* Effect.fork(Effect.exit(connection.writer.flush))
+          yield* Effect.promise(() => turns())
+          assert.isTrue(Option.isNone(yield* Fiber.poll(flush)))
+          close()
+          assert.isTrue(Exit.isFailure(yield* Fiber.join(flush)))
+          assert.strictEqual((yield* connection.awaitClosed)._tag, "Failed")
+        }))
+
+      it.scopedLive(`${what}, and a close says so`, () =>
+        Effect.gen(function*() {
+          const { close, stream } = slowToClose()
+          const connection = yield* NodeNetwork.fromDuplex(stream)
+          stream.destroy(error)
+          yield* write(connection.writer)
+          const closing = yield* Effect.fork(connection.close)
+          yield* Effect.promise(() => turns())
+          close()
+          yield* Fiber.join(closing)
+          assert.strictEqual((yield* connection.awaitClosed)._tag, "Failed")
+        }))
+    }
+  }
 })
 
 describe("addresses", () => {

@@ -167,7 +167,12 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
       return 0
     }
     // A write that fails leaves the count before its error is known, as if it had been taken.
-    return this.stream.errored === null ? this.stream.writableLength : this.reportedBytes
+    return this.hasFailed ? this.reportedBytes : this.stream.writableLength
+  }
+
+  /** Nothing that the stream still has will be sent, whether its close has come or not. */
+  private get hasFailed(): boolean {
+    return this.stream.errored !== null || this.stream.destroyed
   }
 
   start(receiver: TransportReceiver): void {
@@ -198,6 +203,10 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
   write(chunks: ReadonlyArray<Uint8Array>): void {
     const stream = this.stream
     if (!stream.writable) {
+      // What comes between the failure and the close is lost, and must not look sent.
+      if (this.hasFailed && !this.ending) {
+        this.reportedBytes += totalLength(chunks)
+      }
       return
     }
     if (chunks.length === 1) {
