@@ -954,16 +954,62 @@ describe("an adopted stream", () => {
     assert.strictEqual(recorder.failure?.reason, "Reset")
   })
 
-  it("that throws on destroy does not throw here", async () => {
+  it("that throws on destroy does not throw here, and is given up", async () => {
     const stream = dummy()
     stream.destroy = () => {
       throw new Error("no")
     }
+    const recorder = new Recorder()
     const transport = fromDuplex(stream)
-    transport.start(new Recorder())
+    transport.start(recorder)
     transport.destroy()
     transport.abort()
+    await until(() => recorder.closed)
+    await turns()
+    assert.deepStrictEqual(recorder.calls, ["closed"])
   })
+
+  it.each([true, false])("that fails without closing is closed: whether it says so, %s", async (emitClose) => {
+    const stream = dummy({ autoDestroy: false, emitClose })
+    const recorder = new Recorder()
+    fromDuplex(stream).start(recorder)
+    stream.push("received")
+    await until(() => recorder.received === 8)
+    stream.emit("error", Object.assign(new Error("gone"), { code: "ECONNRESET" }))
+    await until(() => recorder.closed)
+    await turns()
+    assert.isTrue(stream.destroyed)
+    assert.deepStrictEqual(recorder.calls, ["data", "closed"])
+    assert.strictEqual(recorder.failure?.code, "ECONNRESET")
+  })
+
+  it("that fails and throws on destroy is given up, with its failure", async () => {
+    const stream = dummy({ autoDestroy: false })
+    stream.destroy = () => {
+      throw new Error("no")
+    }
+    const recorder = new Recorder()
+    fromDuplex(stream).start(recorder)
+    stream.emit("error", Object.assign(new Error("gone"), { code: "ECONNRESET" }))
+    await until(() => recorder.closed)
+    assert.strictEqual(recorder.failure?.code, "ECONNRESET")
+  })
+
+  it.scopedLive("that fails a write without closing ends its connection: who reads, writes and waits is told", () =>
+    Effect.gen(function*() {
+      const stream = dummy({
+        autoDestroy: false,
+        write: (_chunk, _encoding, callback) => callback(new Error("boom"))
+      })
+      const connection = yield* NodeNetwork.fromDuplex(stream)
+      const read = yield* Effect.fork(Effect.exit(connection.reader.read(1)))
+      yield* connection.writer.write("one")
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(connection.writer.flush)))
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(read)))
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(connection.writer.write("two"))))
+      const reason = yield* connection.awaitClosed
+      assert.strictEqual(reason._tag === "Failed" && String((reason.error.cause as Error).message), "boom")
+    }))
 
   it("that flowed already loses nothing from here on", async () => {
     const stream = dummy()

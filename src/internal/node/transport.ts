@@ -370,14 +370,24 @@ export class DuplexTransport extends StreamTransport {
     }
   }
 
+  /** Without `autoDestroy` a stream that has failed stays open. */
+  override failed(error: unknown): void {
+    super.failed(error)
+    if (!this.stream.destroyed) {
+      this.discard()
+    }
+  }
+
   private discard(): void {
+    let refused = false
     try {
       this.stream.destroy()
     } catch (error) {
-      this.failed(error)
+      super.failed(error)
+      refused = true
     }
-    // A stream made with `emitClose: false` never says that it has closed.
-    if (this.stream.closed) {
+    // A stream made with `emitClose: false` never says that it has closed, and one that can't be closed never will.
+    if (refused || this.stream.closed) {
       setImmediate(ceaseNow, this)
     }
   }
