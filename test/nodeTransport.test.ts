@@ -1011,6 +1011,29 @@ describe("an adopted stream", () => {
       assert.strictEqual(reason._tag === "Failed" && String((reason.error.cause as Error).message), "boom")
     }))
 
+  it("that takes a list of chunks one by one tells of each", async () => {
+    const taking: Array<() => void> = []
+    const stream = dummy({
+      write: (_chunk, _encoding, callback) => {
+        taking.push(callback)
+      }
+    })
+    const recorder = new Recorder()
+    const transport = fromDuplex(stream)
+    transport.start(recorder)
+    const size = 8192
+    const count = 10
+    transport.write(Array.from({ length: count }, () => new Uint8Array(size)))
+    for (let taken = 1; taken <= count; taken++) {
+      await until(() => taking.length === taken)
+      assert.strictEqual(recorder.drains, taken - 1)
+      taking[taken - 1]!()
+      await until(() => recorder.drains === taken)
+      assert.strictEqual(transport.bufferedBytes, (count - taken) * size)
+    }
+    transport.destroy()
+  })
+
   it("that flowed already loses nothing from here on", async () => {
     const stream = dummy()
     stream.resume()

@@ -105,6 +105,8 @@ const heapChunk = 64
 const pooled = (chunk: Uint8Array): Uint8Array =>
   chunk.length <= heapChunk && !(chunk instanceof Buffer) ? Buffer.from(chunk) : chunk
 
+const hasWritev = (stream: { readonly _writev?: unknown }): boolean => typeof stream._writev === "function"
+
 const totalLength = (chunks: ReadonlyArray<Uint8Array>): number =>
   chunks.reduce((total, chunk) => total + chunk.length, 0)
 
@@ -219,12 +221,15 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
       if (pieces.length === 0) {
         return
       }
+      const written = this.written ??= this.makeWritten()
+      // A stream that takes all of them at once, as a socket does, has nothing to tell before the last.
+      const between = hasWritev(stream) ? undefined : written
       stream.cork()
       const last = pieces.length - 1
       for (let i = 0; i < last; i++) {
-        stream.write(pieces[i])
+        stream.write(pieces[i], between)
       }
-      stream.write(pieces[last], this.written ??= this.makeWritten())
+      stream.write(pieces[last], written)
       stream.uncork()
     }
     this.reportedBytes = stream.errored === null ? stream.writableLength : this.reportedBytes + totalLength(chunks)
