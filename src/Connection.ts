@@ -95,9 +95,12 @@ export interface Connection {
    * rejects it, a server hands it to the handshake, unless told otherwise. The peer's certificate must be for
    * `serverName`, always, unless `verify` is false.
    *
+   * To close or abort this connection while that goes on cuts it off, at once. When it is done, neither does anything.
+   *
    * **Interruption** closes the connection, as a failure does.
    *
-   * **Errors**: `TlsError`; `ConnectionError` where the connection ended before the handshake began.
+   * **Errors**: `TlsError`; `ConnectionError` where the connection ended before the handshake began, or was closed
+   * or aborted here before it was done.
    *
    * @example
    * ```ts

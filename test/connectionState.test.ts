@@ -97,6 +97,29 @@ describe("who ended a connection", () => {
     assert.strictEqual(made.timers.pending, 0, "a timer outlived the connection")
   })
 
+  it.each<readonly ["close" | "abort", "closed" | "reset" | "surrendered", string]>([
+    ["close", "closed", "Local"],
+    ["close", "surrendered", "Local"],
+    ["abort", "closed", "Aborted"],
+    ["abort", "reset", "Aborted"],
+    ["abort", "surrendered", "Aborted"]
+  ])("%s while another takes the transport over, %s: %s", (how, then, expected) => {
+    const made = make()
+    made.state.spend()
+    made.wire.look()
+    made.state[how]()
+    assert.deepStrictEqual(made.wire.look(), ["abort"])
+    if (then === "surrendered") {
+      made.state.surrender({ by: "Failed", failure: reset })
+    } else {
+      play(made, [then])
+    }
+    assert.strictEqual(by(made.state), expected)
+    assert.strictEqual(made.timers.pending, 0, "a timer outlived the connection")
+    made.state[how]()
+    assert.deepStrictEqual(made.wire.look(), [])
+  })
+
   it("a failure is kept as it was", () => {
     const { state } = make()
     state.onClosed(reset)

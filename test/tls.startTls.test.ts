@@ -25,6 +25,7 @@ import {
   only,
   outcome,
   reason,
+  reasonOf,
   tcp,
   text,
   trust,
@@ -394,6 +395,86 @@ describeTls("interrupting startTls", () => {
       assert.match(yield* Fiber.join(upgrade), /TlsError|ConnectionError/)
       yield* until(() => peer.closed || peer.ended)
     }).pipe(Effect.scoped))
+})
+
+describeTls("closing or aborting a connection that goes over to TLS", () => {
+  const ways = [
+    { how: "close", failure: "Closed", end: "Local" },
+    { how: "abort", failure: "Aborted", end: "Aborted" }
+  ] as const
+
+  it.scopedLive.each(ways)("cuts the handshake off: $how", ({ end, failure, how }) =>
+    Effect.gen(function*() {
+      for (const options of [asClient(), asServer()]) {
+        const { connection, peer } = yield* dialled({ closeTimeout: Duration.infinity })
+        peer.read()
+        const upgrade = yield* Effect.fork(reason(connection.startTls({ ...options, handshakeTimeout: Infinity })))
+        yield* options.role === "client" ? until(() => peer.bytes > 0) : turns()
+        yield* connection[how]
+        assert.strictEqual(yield* Fiber.join(upgrade), `ConnectionError ${failure}`)
+        assert.strictEqual(yield* closeTag(connection), end)
+        yield* until(() => peer.ended || peer.closed)
+      }
+    }))
+
+  it.scopedLive.each(ways)(
+    "cuts off what was written before and is not sent: $how",
+    ({ end, failure, how }) =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* dialled({ closeTimeout: Duration.infinity })
+        yield* Effect.fork(Effect.exit(connection.writer.write(new Uint8Array(16 * 1024 * 1024))))
+        yield* turns()
+        const upgrade = yield* Effect.fork(reason(connection.startTls({ ...asClient(), handshakeTimeout: Infinity })))
+        yield* turns()
+        yield* connection[how]
+        assert.strictEqual(yield* Fiber.join(upgrade), `ConnectionError ${failure}`)
+        assert.strictEqual(yield* closeTag(connection), end)
+        peer.read(false)
+        yield* until(() => peer.closed || peer.ended)
+      })
+  )
+
+  it.scopedLive.each(ways)(
+    "at any moment, leaves a connection that is gone or one that is whole: $how",
+    ({ end, failure, how }) =>
+      Effect.gen(function*() {
+        const outcomes = new Set<string>()
+        // TLS over a socket, and over TLS.
+        for (const layers of [1, 2]) {
+          for (const role of ["client", "server"] as const) {
+            for (let turn = 0; turn < 25; turn++) {
+              const plain = yield* tcp.open()
+              const ends = layers === 1 ? plain : yield* upgraded(plain)
+              const there = yield* Effect.fork(
+                Effect.exit(role === "client" ? ends.server.startTls(asServer()) : ends.client.startTls(asClient()))
+              )
+              const here = yield* Effect.fork(
+                Effect.exit(role === "client" ? ends.client.startTls(asClient()) : ends.server.startTls(asServer()))
+              )
+              yield* turn < 5 ? Effect.repeatN(Effect.yieldNow(), turn) : turns(turn - 5)
+              yield* ends[role][how]
+              const exit = yield* Fiber.join(here)
+              outcomes.add(reasonOf(exit))
+              if (Exit.isSuccess(exit)) {
+                const other = yield* Effect.flatten(Fiber.join(there))
+                yield* echoes(
+                  role === "client" ? { client: exit.value, server: other } : { client: other, server: exit.value }
+                )
+                yield* exit.value.abort
+              } else {
+                assert.strictEqual(yield* closeTag(ends[role]), end)
+                const other = yield* Fiber.join(there)
+                if (Exit.isSuccess(other)) {
+                  yield* other.value.awaitClosed
+                }
+              }
+            }
+          }
+        }
+        assert.deepStrictEqual([...outcomes].sort(), [`ConnectionError ${failure}`, "succeeded"])
+      }),
+    30_000
+  )
 })
 
 /** A stream to a socket, with something that goes out in one segment with the first write. */

@@ -255,19 +255,15 @@ export class ConnectionImpl implements Api.Connection {
     return this.successor === undefined ? this : this.successor.latest
   }
 
-  /** What its owner does in the end: closes whatever it has become. An upgrade under way is cut off. */
+  /** What its owner does in the end: closes whatever it has become. */
   get release(): Effect.Effect<void> {
-    return Effect.suspend(() => this.latest.isUpgrading ? this.latest.abortUpgrade : this.latest.close)
+    return Effect.suspend(() => this.latest.close)
   }
 
   /** The same for whoever has no fiber to wait in: calls back when it is done. */
   releaseThen(done: () => void): void {
     const latest = this.latest
-    if (latest.isUpgrading) {
-      latest.transport.abort()
-    } else {
-      latest.state.close()
-    }
+    latest.state.close()
     if (latest.state.closed !== undefined) {
       done()
     } else {
@@ -276,15 +272,7 @@ export class ConnectionImpl implements Api.Connection {
   }
 
   get releaseNow(): Effect.Effect<void> {
-    return Effect.suspend(() => this.latest.isUpgrading ? this.latest.abortUpgrade : this.latest.abort)
-  }
-
-  private isUpgrading = false
-  private get abortUpgrade(): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      this.transport.abort()
-      return this.ended
-    })
+    return Effect.suspend(() => this.latest.abort)
   }
 
   startTls(options: Tls.Upgrade): Effect.Effect<Api.Connection, TlsError | ConnectionError> {
@@ -308,7 +296,6 @@ export class ConnectionImpl implements Api.Connection {
   ): Effect.Effect<Api.Connection, TlsError | ConnectionError> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.gen(this, function*() {
-        this.isUpgrading = true
         const handover = this.state.spend()
         const transport = yield* withinHandshake(this.writer.flushFor("startTls"), options, this.remoteAddress).pipe(
           Effect.zipRight(Effect.suspend(() => {
@@ -318,9 +305,15 @@ export class ConnectionImpl implements Api.Connection {
               : startTls(new Inherited(this.transport, handover, residue), options)
           })),
           restore,
+          Effect.matchEffect({
+            onFailure: (error) => Effect.fail(this.state.isSpent ? error : this.cutOff),
+            onSuccess: (transport) =>
+              this.state.isSpent
+                ? Effect.succeed(transport)
+                : Effect.zipRight(Effect.sync(() => transport.abort()), Effect.fail(this.cutOff))
+          }),
           Effect.onError((cause) =>
             Effect.sync(() => {
-              this.isUpgrading = false
               this.transport.abort()
               this.state.surrender(failedUpgrade(cause))
             })
@@ -328,11 +321,15 @@ export class ConnectionImpl implements Api.Connection {
         )
         const successor = new ConnectionImpl(transport, this.limits, this.timers)
         this.successor = successor
-        this.isUpgrading = false
         this.state.surrender({ by: "Local" })
         return successor
       })
     )
+  }
+
+  /** How an upgrade fails while which this connection was closed or aborted. */
+  private get cutOff(): ConnectionError {
+    return connectionError(this.state.writeEnding!, "startTls", this.remoteAddress)
   }
 
   /**

@@ -8,6 +8,8 @@
  *   └──spend──▶ spent, while another takes the transport over ──surrender──▶
  * ```
  *
+ * A close of one that is spent cuts the transport off: in the middle of a handshake there is nothing to be ended in order.
+ *
  * Each direction may end before that: reading by the peer's end (`input.end`), writing by `writeEof`.
  *
  * Closing in order. What is queued is sent, then our end. Giving the socket back at that moment would be a mistake: a
@@ -155,10 +157,21 @@ export class ConnectionState implements TransportReceiver, Timed {
     }
   }
 
+  /** Another is taking the transport over, or has, and this side has not cut that off. */
+  get isSpent(): boolean {
+    return this.phase === "spent"
+  }
+
   close(): void {
-    if (this.isClosing) {
-      return
+    if (this.isSpent && this.closed === undefined) {
+      this.phase = "closing"
+      this.wire.abort()
+    } else if (!this.isClosing) {
+      this.closeInOrder()
     }
+  }
+
+  private closeInOrder(): void {
     this.phase = "closing"
     this.timeouts?.stop()
     this.closingBy = this.input.end === "eof" ? "Peer" : "Local"
@@ -203,10 +216,10 @@ export class ConnectionState implements TransportReceiver, Timed {
     return handover
   }
 
-  /** The transport is another's, or gone. */
+  /** The transport is another's, or gone. Where this side has cut it off, that is why. */
   surrender(closed: Closed): void {
     if (this.closed === undefined) {
-      this.finish(closed)
+      this.finish(this.isSpent ? closed : this.howClosed(undefined))
     }
   }
 
