@@ -4,6 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -12,6 +13,7 @@ import { once } from "node:events"
 import * as Net from "node:net"
 import * as Stream_ from "node:stream"
 import * as Connection from "../src/Connection.js"
+import * as Faults from "../src/Faults.js"
 import { clockTimers } from "../src/internal/clockTimers.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import * as Server from "../src/Server.js"
@@ -268,6 +270,34 @@ describe("writeTimeout", () => {
       assert.strictEqual(yield* Fiber.join(write), `${29 * 9999} succeeded`)
       yield* pass(100_000)
       assert.isFalse(yield* connection.isClosing)
+    }))
+
+  it.scoped("sees what the network takes of a piece that is still counted as a whole, whatever lies between", () =>
+    Effect.gen(function*() {
+      const between: Record<string, (plain: Connection.Connection) => Effect.Effect<Connection.Connection>> = {
+        "nothing": Effect.succeed,
+        "a wire tap": Effect.succeed,
+        "a link": (plain) => Effect.map(Faults.attach(plain), ([connection]) => connection)
+      }
+      for (const [name, over] of Object.entries(between)) {
+        const [near] = memoryPair({ window: 1 })
+        const progress = Object.assign(near, { writeProgress: 0 })
+        const plain = yield* Connection.fromTransport(near, {
+          writeTimeout: "1 second",
+          wireTap: name === "a wire tap" ? { level: LogLevel.Trace } : false
+        })
+        yield* Effect.addFinalizer(() => plain.abort)
+        const connection = yield* over(plain)
+        yield* connection.writer.write(new Uint8Array(100))
+        yield* settle
+        for (let i = 0; i < 10; i++) {
+          yield* pass(500)
+          progress.writeProgress += 1
+        }
+        assert.isFalse(yield* connection.isClosing, name)
+        yield* pass(3000, 500)
+        assert.strictEqual(yield* closeTag(connection), "Failed WriteTimeout", name)
+      }
     }))
 
   it.scoped("interrupted waits change nothing about it", () =>

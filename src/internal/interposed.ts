@@ -70,6 +70,11 @@ export class InterposedEnd extends Endpoint {
     return this.gone ? 0 : this.out.queued + this.out.inFlight + this.lower.bufferedBytes
   }
 
+  /** What is counted as a whole is so below. */
+  get writeProgress(): number | undefined {
+    return this.lower.writeProgress
+  }
+
   private onLowerClosed(failure: TransportFailure | undefined): void {
     this.lowerClosed = true
     if (this.gone) {

@@ -54,7 +54,10 @@ const firstOf = (chunks: ReadonlyArray<Bytes>, size: number): Bytes => {
   return bytes
 }
 
-class TappedTransport implements Transport {
+/** All that a transport has: what is optional there must not be forgotten here. */
+type Whole = { readonly [K in keyof Required<Transport>]: Transport[K] }
+
+class TappedTransport implements Whole {
   readonly localAddress: Address.Address
   readonly remoteAddress: Address.Address
   readonly canWriteEof: boolean
@@ -85,6 +88,10 @@ class TappedTransport implements Transport {
     return this.below.bufferedBytes
   }
 
+  get writeProgress(): number | undefined {
+    return this.below.writeProgress
+  }
+
   start(receiver: TransportReceiver): void {
     const { tap } = this
     this.below.start({
@@ -108,6 +115,11 @@ class TappedTransport implements Transport {
         receiver.onClosed(failure)
       }
     })
+  }
+
+  // What was shown of it has been copied.
+  recycle(chunk: Bytes): void {
+    this.below.recycle?.(chunk)
   }
 
   write(chunks: ReadonlyArray<Bytes>): void {
