@@ -173,7 +173,14 @@ export interface SocketOptions {
  * @category options
  */
 export interface TcpListenOptions extends SocketOptions {
-  /** One or several names or numeric addresses. Absent: every interface. */
+  /**
+   * One or several names or numeric addresses. Absent: every interface.
+   *
+   * **Details**
+   *
+   * All are listened on, or none. Where a name has several addresses, those that this machine lacks are passed over, as
+   * long as one is left.
+   */
   readonly host?: string | ReadonlyArray<string> | undefined
   /** 0 is any free port, and the default. */
   readonly port?: number | undefined

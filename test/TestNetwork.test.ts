@@ -115,6 +115,20 @@ describe("addresses and names", () => {
       assert.deepEqual(accepted!.localAddress, connection.remoteAddress)
     }).pipe(Effect.scoped, run))
 
+  it.effect("a server passes over an address of a name that its host lacks, but not over the last, nor a number", () =>
+    Effect.gen(function*() {
+      const names = Effect.provide(
+        Resolver.layerStatic({ both: ["203.0.113.7", "127.0.0.1"], lost: ["203.0.113.7", "198.51.100.7"] })
+      )
+      for (const host of [["127.0.0.1", "lost"], ["both", "lost"], ["both", "203.0.113.7"], "lost"]) {
+        const error = yield* Effect.flip(Effect.asVoid(names(Network.startServer({ host, port: 80 }, echo))))
+        assert.equal(error.reason, "AddressNotAvailable")
+      }
+      // Nothing is left of what failed.
+      const server = yield* names(Network.startServer({ host: "both", port: 80 }, echo))
+      assert.deepEqual(server.addresses, [Address.tcp("127.0.0.1", 80)])
+    }).pipe(Effect.scoped, run))
+
   it.effect(
     "a port is in use until its server has closed, and by its connections no longer",
     () =>

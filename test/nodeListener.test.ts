@@ -212,11 +212,37 @@ describe("listening on TCP", () => {
       assert.strictEqual(error.reason, "AddressNotAvailable")
     }))
 
+  it.scopedLive("fails where nothing is left of a name, or a number is missing, whatever else is asked for", () =>
+    Effect.gen(function*() {
+      const names = Resolver.makeStatic({ both: ["203.0.113.7", v4], lost: ["203.0.113.7", "198.51.100.7"] })
+      const port = yield* Effect.scoped(Effect.map(occupied(v4), portOf))
+      for (
+        const [host, missing] of [
+          [[v4, "lost"], "198.51.100.7"],
+          [["lost", v4], "198.51.100.7"],
+          [["both", "lost"], "198.51.100.7"],
+          [["both", "203.0.113.7"], "203.0.113.7"],
+          [["203.0.113.7", "both"], "203.0.113.7"]
+        ] as const
+      ) {
+        for (const startServing of [true, false]) {
+          const error = yield* Effect.flip(Effect.asVoid(listen({ host, port, startServing }, new Accepted(), names)))
+          assert.strictEqual(error.reason, "AddressNotAvailable")
+          assert.deepStrictEqual(error.address, Address.tcp(missing, port))
+          yield* free(port)
+        }
+      }
+    }))
+
   it.scopedLive("fails where a name has no address, and says which", () =>
     Effect.gen(function*() {
-      const error = yield* Effect.flip(listen({ host: "nowhere", port: 80 }, new Accepted(), Resolver.makeStatic({})))
-      assert.strictEqual(error.reason, "NameNotFound")
-      assert.include(error.message, "nowhere:80")
+      for (const names of [Resolver.makeStatic({}), { lookup: () => Effect.succeed([]) }]) {
+        const error = yield* Effect.flip(
+          Effect.asVoid(listen({ host: [v4, "nowhere"], port: 80 }, new Accepted(), names))
+        )
+        assert.strictEqual(error.reason, "NameNotFound")
+        assert.include(error.message, "nowhere:80")
+      }
     }))
 
   it.scopedLive("can be interrupted while a name is looked up", () =>

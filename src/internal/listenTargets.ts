@@ -6,14 +6,30 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Address from "../Address.js"
 import { ListenError } from "../NetworkError.js"
-import type { Service as ResolverService } from "../Resolver.js"
+import { ResolveError, type Service as ResolverService } from "../Resolver.js"
 import { ipFamily } from "./ipAddress.js"
 
-/** @internal */
-export interface Target {
-  readonly host: string
-  /** That of a name, which may have an address that this machine lacks (`::1` without IPv6). */
-  readonly optional: boolean
+/**
+ * What was asked for, and what that is in addresses.
+ *
+ * @internal
+ */
+export class Targets {
+  /** All of them, each once. */
+  readonly addresses: ReadonlyArray<string>
+
+  /** For each name or number its addresses. */
+  constructor(private readonly hosts: ReadonlyArray<ReadonlyArray<string>>) {
+    this.addresses = Arr.dedupe(hosts.flat())
+  }
+
+  /**
+   * Whether this machine may lack these addresses. A name may have one that it lacks (`::1` without IPv6), as long as
+   * another is left: of each name or number there has to be one.
+   */
+  allowLack(missing: ReadonlySet<string>): boolean {
+    return this.hosts.every((addresses) => addresses.some((address) => !missing.has(address)))
+  }
 }
 
 /**
@@ -21,10 +37,10 @@ export interface Target {
  *
  * @internal
  */
-export const wildcard: ReadonlyArray<Target> = [{ host: "::", optional: false }]
+export const wildcard: Targets = new Targets([["::"]])
 
 /**
- * The addresses of names and numbers, each once.
+ * The addresses of names and numbers.
  *
  * @internal
  */
@@ -32,27 +48,30 @@ export const targetsOf = (
   hosts: ReadonlyArray<string>,
   port: number,
   resolver: ResolverService
-): Effect.Effect<ReadonlyArray<Target>, ListenError> =>
+): Effect.Effect<Targets, ListenError> =>
   hosts.length === 0 ? Effect.succeed(wildcard) : Effect.map(
     Effect.forEach(hosts, (host) =>
       ipFamily(host) !== 0
-        ? Effect.succeed([{ host, optional: false }])
-        : Effect.matchEffect(resolver.lookup(host), {
-          onFailure: (error) =>
-            Effect.fail(
-              new ListenError({
-                reason: error.reason === "Temporary"
-                  ? "TimedOut"
-                  : error.reason === "Unknown"
-                  ? "Unknown"
-                  : "NameNotFound",
-                address: Address.tcp(host, port),
-                code: error.code,
-                cause: error.cause ?? error,
-                detail: Option.some(error.problem)
-              }, { disableValidation: true })
-            ),
-          onSuccess: (found) => Effect.succeed(found.map((host) => ({ host, optional: found.length > 1 })))
-        })),
-    (found) => Arr.dedupeWith(found.flat(), (a, b) => a.host === b.host)
+        ? Effect.succeed([host])
+        : Effect.mapError(lookup(host, resolver), (error) =>
+          new ListenError({
+            reason: error.reason === "Temporary"
+              ? "TimedOut"
+              : error.reason === "Unknown"
+              ? "Unknown"
+              : "NameNotFound",
+            address: Address.tcp(host, port),
+            code: error.code,
+            cause: error.cause ?? error,
+            detail: Option.some(error.problem)
+          }, { disableValidation: true }))),
+    (found) => new Targets(found)
+  )
+
+/** A resolver need not see to it that there is an address. */
+const lookup = (host: string, resolver: ResolverService): Effect.Effect<ReadonlyArray<string>, ResolveError> =>
+  Effect.filterOrFail(
+    resolver.lookup(host),
+    (found) => found.length > 0,
+    () => new ResolveError({ reason: "NoAddress", host })
   )

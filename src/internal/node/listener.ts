@@ -32,7 +32,7 @@ import type { Acceptor, Listener, Restore, TcpListenOptions } from "../../Transp
 import { addressReason, codeOf } from "../errno.js"
 import { ipFamily } from "../ipAddress.js"
 import { listenError } from "../listenError.js"
-import { type Target, targetsOf, wildcard } from "../listenTargets.js"
+import { type Targets, targetsOf, wildcard } from "../listenTargets.js"
 import { Acceptance, listening } from "./acceptance.js"
 import { type SocketSettings, socketSettings } from "./socketSettings.js"
 import { tcpAddress } from "./transport.js"
@@ -180,7 +180,7 @@ const isMissing = (error: unknown): boolean => addressReason(codeOf(error)) === 
 const isTaken = (error: unknown): boolean => addressReason(codeOf(error)) === "AddressInUse"
 
 const bindAll = Effect.fnUntraced(function*(
-  targets: ReadonlyArray<Target>,
+  targets: Targets,
   options: TcpListenOptions,
   bind: (options: BindOptions) => Effect.Effect<Binding, unknown>
 ) {
@@ -188,15 +188,15 @@ const bindAll = Effect.fnUntraced(function*(
   const port = options.port ?? 0
   const base = {
     backlog: options.backlog ?? defaultBacklog,
-    ipv6Only: options.ipv6Only ?? targets.some((target) => ipFamily(target.host) === 4),
+    ipv6Only: options.ipv6Only ?? targets.addresses.some((host) => ipFamily(host) === 4),
     reusePort: options.reusePort ?? false
   }
   for (let attempt = 1;; attempt++) {
     const bound: Array<Binding> = []
     let chosen = port
     let failed: { readonly host: string; readonly error: unknown } | undefined
-    let missing: typeof failed
-    for (const { host, optional } of targets) {
+    const missing = new Set<string>()
+    for (const host of targets.addresses) {
       let result = yield* Effect.either(bind({ ...base, host, port: chosen }))
       if (everywhere && !base.ipv6Only && Either.isLeft(result) && isMissing(result.left)) {
         result = yield* Effect.either(bind({ ...base, host: "0.0.0.0", port: chosen }))
@@ -204,18 +204,16 @@ const bindAll = Effect.fnUntraced(function*(
       if (Either.isRight(result)) {
         bound.push(result.right)
         chosen = result.right.address.port
-      } else if (optional && isMissing(result.left)) {
-        missing = { host, error: result.left }
-      } else {
+      } else if (!(isMissing(result.left) && targets.allowLack(missing.add(host)))) {
         failed = { host, error: result.left }
         break
       }
     }
-    if (failed === undefined && Arr.isNonEmptyArray(bound)) {
-      return bound
+    if (failed === undefined) {
+      return bound as Arr.NonEmptyArray<Binding>
     }
     bound.forEach(unbind)
-    const { error, host } = (failed ?? missing)!
+    const { error, host } = failed
     if (!(port === 0 && chosen !== 0 && isTaken(error) && attempt < portAttempts)) {
       return yield* Effect.fail(listenError(Address.tcp(host, chosen), error))
     }
@@ -272,7 +270,7 @@ export const listenTcp = (
   })
 
 const listen = Effect.fnUntraced(function*(
-  targets: ReadonlyArray<Target>,
+  targets: Targets,
   options: TcpListenOptions,
   acceptor: Acceptor
 ) {

@@ -10,7 +10,7 @@ import type { Acceptor, Listener, Restore, TcpListenOptions, UnixListenOptions }
 import { errnoError } from "../errnoError.js"
 import { ipFamily } from "../ipAddress.js"
 import { listenError } from "../listenError.js"
-import { type Target, targetsOf } from "../listenTargets.js"
+import { type Targets, targetsOf } from "../listenTargets.js"
 import { type Binding, canonical, type Host, type Listening } from "./host.js"
 
 const failed = (address: Address.Address, code: string, message?: string): Effect.Effect<never, ListenError> =>
@@ -48,17 +48,17 @@ const makeListener = (
 /** Binds every target to one port, or to as many as there are until one is taken. */
 const bindAll = (
   host: Host,
-  targets: ReadonlyArray<Target>,
+  targets: Targets,
   port: number,
   options: TcpListenOptions,
   listening: Listening
-): ReadonlyArray<Binding> | { readonly address: Address.TcpAddress; readonly code: string } => {
-  const ipv6Only = options.ipv6Only ?? targets.some((target) => ipFamily(target.host) === 4)
+): Arr.NonEmptyReadonlyArray<Binding> | { readonly address: Address.TcpAddress; readonly code: string } => {
+  const ipv6Only = options.ipv6Only ?? targets.addresses.some((address) => ipFamily(address) === 4)
   const bound: Array<Binding> = []
-  let missing: { readonly address: Address.TcpAddress; readonly code: string } | undefined
-  for (const target of targets) {
+  const missing = new Set<string>()
+  for (const address of targets.addresses) {
     const binding: Binding = {
-      address: Address.tcp(canonical(target.host), port),
+      address: Address.tcp(canonical(address), port),
       ipv6Only,
       reusePort: options.reusePort ?? false,
       listening
@@ -66,14 +66,12 @@ const bindAll = (
     const code = host.bind(binding)
     if (code === undefined) {
       bound.push(binding)
-    } else if (target.optional && code === "EADDRNOTAVAIL") {
-      missing = { address: binding.address, code }
-    } else {
+    } else if (!(code === "EADDRNOTAVAIL" && targets.allowLack(missing.add(address)))) {
       bound.forEach((binding) => host.unbind(binding))
       return { address: binding.address, code }
     }
   }
-  return bound.length === 0 && missing !== undefined ? missing : bound
+  return bound as Arr.NonEmptyArray<Binding>
 }
 
 /**
@@ -97,12 +95,12 @@ export const listenTcp = (
       // A port that no one uses is free on every address.
       const port = options.port === undefined || options.port === 0 ? host.freePort() : options.port
       if (port === undefined) {
-        return failed(Address.tcp(targets[0]!.host, 0), "EADDRINUSE", "all ports are in use")
+        return failed(Address.tcp(targets.addresses[0]!, 0), "EADDRINUSE", "all ports are in use")
       }
       const bound = bindAll(host, targets, port, options, listening)
       return "code" in bound ? failed(bound.address, bound.code) : Effect.succeed(
         makeListener(
-          Arr.map(bound as Arr.NonEmptyReadonlyArray<Binding>, (binding) => binding.address),
+          Arr.map(bound, (binding) => binding.address),
           listening,
           acceptor,
           options.startServing,
