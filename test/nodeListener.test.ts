@@ -196,6 +196,43 @@ describe("listening on TCP", () => {
       yield* Effect.forEach(taken, free)
     }))
 
+  it.scopedLive("resets who has come by one address while another is bound in vain, and tells nobody of them", () =>
+    Effect.gen(function*() {
+      for (const code of ["EACCES", "EADDRINUSE"]) {
+        const peers: Array<Peer> = []
+        yield* Effect.scoped(Effect.gen(function*() {
+          const { listen: systems } = Net.Server.prototype
+          const servers: Array<Net.Server> = []
+          Net.Server.prototype.listen = function(this: Net.Server, ...args: Array<any>) {
+            const { host, port } = args[0] as Net.ListenOptions
+            if (host !== "127.0.0.2" || peers.length > 0) {
+              servers.push(this)
+              return Reflect.apply(systems, this, args)
+            }
+            // It takes until a client has come by the first address.
+            servers[0]!.once(
+              "connection",
+              () => this.emit("error", Object.assign(new Error(`listen ${code}`), { code }))
+            )
+            peers.push(new Peer(Net.connect(port!, v4)))
+            return this
+          }
+          yield* Effect.addFinalizer(() =>
+            Effect.sync(() => {
+              Net.Server.prototype.listen = systems
+            })
+          )
+          const acceptor = new Accepted()
+          const result = yield* Effect.either(Effect.asVoid(listen({ host: [v4, "127.0.0.2"] }, acceptor)))
+          // With another port it succeeds.
+          assert.strictEqual(result._tag, code === "EADDRINUSE" ? "Right" : "Left")
+          yield* Effect.promise(() => until(() => peers[0]!.closed))
+          assert.strictEqual(peers.length, 1)
+          assert.deepStrictEqual([acceptor.transports, acceptor.errors], [[], []])
+        }))
+      }
+    }))
+
   it.scopedLive("binds an address once, however often it is named", () =>
     Effect.gen(function*() {
       const names = Resolver.makeStatic({ one: [v4], other: [v4, "127.0.0.2"] })

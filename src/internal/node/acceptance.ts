@@ -98,11 +98,20 @@ export class Acceptance {
     this.enter("closed")
   }
 
+  /** Resets whoever has been accepted and not handed over. */
+  drop(): void {
+    this.takeWaiting().forEach((transport) => transport.abort())
+  }
+
   private enter(phase: "serving" | "refusing" | "closed"): void {
     this.phase = phase
+    this.takeWaiting().forEach((transport) => this.accept(transport))
+  }
+
+  private takeWaiting(): ReadonlyArray<Transport> {
     const waiting = this.waiting
     this.waiting = []
-    waiting.forEach((transport) => this.accept(transport))
+    return waiting
   }
 }
 

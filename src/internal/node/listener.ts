@@ -182,6 +182,7 @@ const isTaken = (error: unknown): boolean => addressReason(codeOf(error)) === "A
 const bindAll = Effect.fnUntraced(function*(
   targets: Targets,
   options: TcpListenOptions,
+  acceptance: Acceptance,
   bind: (options: BindOptions) => Effect.Effect<Binding, unknown>
 ) {
   const everywhere = targets === wildcard
@@ -213,6 +214,8 @@ const bindAll = Effect.fnUntraced(function*(
       return bound as Arr.NonEmptyArray<Binding>
     }
     bound.forEach(unbind)
+    // Who has come by one of them while the others were to be bound.
+    acceptance.drop()
     const { error, host } = failed
     if (!(port === 0 && chosen !== 0 && isTaken(error) && attempt < portAttempts)) {
       return yield* Effect.fail(listenError(Address.tcp(host, chosen), error))
@@ -277,10 +280,14 @@ const listen = Effect.fnUntraced(function*(
   const settings = socketSettings(options)
   const acceptance = new Acceptance(acceptor)
   const atOnce = options.startServing !== false
-  const bindings = yield* bindAll(
-    targets,
-    options,
-    (options) => (atOnce ? withServer : withoutServer)(acceptance, settings, options)
+  const bindings = yield* Effect.onError(
+    bindAll(
+      targets,
+      options,
+      acceptance,
+      (options) => (atOnce ? withServer : withoutServer)(acceptance, settings, options)
+    ),
+    () => Effect.sync(() => acceptance.close())
   )
   let closed = false
   if (atOnce) {
