@@ -17,6 +17,7 @@ import * as Connection from "./Connection.js"
 import * as argument from "./internal/argument.js"
 import { tlsProblem } from "./internal/connection.js"
 import { connectionFailure } from "./internal/errno.js"
+import { socketProblem } from "./internal/network.js"
 import { addressOf, adoptDescriptor, adoptServer } from "./internal/node/adoption.js"
 import { backend } from "./internal/node/backend.js"
 import * as inherited from "./internal/node/inheritedListeners.js"
@@ -310,6 +311,7 @@ export const startServerOn = <E, R>(
       [
         listenerProblem(server),
         argument.positive("backlog", options.backlog),
+        socketProblem(options),
         options.tls === undefined ? undefined : tlsProblem("tls: ", options.tls)
       ],
       (acceptor) =>

@@ -612,6 +612,32 @@ describe("NodeNetwork.startServerOn", () => {
       Fs.closeSync(fd)
     }))
 
+  it.scopedLive("dies of options that can't be right, and leaves the listener alone", () =>
+    Effect.gen(function*() {
+      const server = yield* occupied(v4)
+      const wrong: ReadonlyArray<readonly [options: object, message: RegExp]> = [
+        [{ noDelay: "yes" }, /^noDelay must be .*got "yes"/],
+        [{ noDelay: 1 }, /^noDelay must be .*got 1/],
+        [{ keepAlive: -1 }, /^keepAlive must be .*got -1/],
+        [{ keepAlive: NaN }, /^keepAlive must be .*got NaN/],
+        [{ keepAlive: "often" }, /^keepAlive must be .*got "often"/],
+        [{ backlog: 0 }, /^backlog must be .*got 0/]
+      ]
+      for (const [options, message] of wrong) {
+        for (const listener of [server, { fd: 0 }]) {
+          const exit = yield* Effect.exit(
+            Effect.asVoid(NodeNetwork.startServerOn(listener, options as NodeNetwork.AdoptOptions, () => Effect.void))
+          )
+          const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
+          assert.isTrue(Cause.isIllegalArgumentException(defect), JSON.stringify(options))
+          assert.match((defect as Error).message, message)
+        }
+      }
+      assert.isTrue(server.listening)
+      assert.strictEqual(yield* connect(portOf(server)), "connected")
+      assert.deepStrictEqual([server.listenerCount("connection"), server.listenerCount("error")], [0, 0])
+    }))
+
   it.scopedLive("dies of what is no listener", () =>
     Effect.gen(function*() {
       for (const server of [Net.createServer(), Tls.createServer(), { fd: -1 }, { fd: 1.5 }]) {

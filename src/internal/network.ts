@@ -11,7 +11,8 @@ import * as server from "./server.js"
 const booleans = [true, false]
 const families = [4, 6]
 
-const socketProblem = (options: SocketOptions): argument.Problem =>
+/** @internal */
+export const socketProblem = (options: SocketOptions): argument.Problem =>
   argument.oneOf("noDelay", options.noDelay, booleans) ??
     (typeof options.keepAlive === "boolean" ? undefined : argument.duration("keepAlive", options.keepAlive))
 
