@@ -7,7 +7,7 @@
  * The port is 8888 by default. The clients of a process that is replaced have five seconds to finish.
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Stream } from "effect"
+import { Console, Effect, Queue, Stream } from "effect"
 import { Address, Network, NodeNetwork } from "effect-netstreams"
 import cluster, { type Worker } from "node:cluster"
 import { once } from "node:events"
@@ -48,20 +48,26 @@ const start: Effect.Effect<Worker, Error> = Effect.tryPromise({
   catch: (error) => error as Error
 })
 
-const nextHangup = Effect.async<void>((resume) => {
-  const hangup = () => resume(Effect.void)
-  process.once("SIGHUP", hangup)
-  return Effect.sync(() => process.off("SIGHUP", hangup))
+/** Those that come while there is still one to be dealt with count as that one. Without a listener one would be the end. */
+const hangups = Effect.gen(function*() {
+  const queue = yield* Queue.sliding<void>(1)
+  const hangup = () => void queue.unsafeOffer(undefined)
+  yield* Effect.acquireRelease(
+    Effect.sync(() => process.on("SIGHUP", hangup)),
+    () => Effect.sync(() => process.off("SIGHUP", hangup))
+  )
+  return queue
 })
 
 const supervise = Effect.gen(function*() {
+  const hangup = yield* hangups
   const workers = new Set<Worker>()
   const add = Effect.uninterruptible(Effect.map(start, (worker) => workers.add(worker)))
   yield* Effect.addFinalizer(() => Effect.forEach(workers, stop, { concurrency: "unbounded" }))
   yield* Effect.all(Array.from({ length: Number(processes) }, () => add), { concurrency: "unbounded" })
   yield* Console.log("Ready")
 
-  yield* nextHangup.pipe(
+  yield* Queue.take(hangup).pipe(
     Effect.zipRight(Effect.forEach(Array.from(workers), (worker) =>
       Effect.gen(function*() {
         yield* add

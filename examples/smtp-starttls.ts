@@ -4,7 +4,7 @@
  *     npx tsx examples/smtp-starttls.ts host[:port] from to < message.txt
  *
  * The port is 587 by default. The server's certificate must be for the host, and be trusted; `SMTP_CA` may name a file
- * with a certificate to trust instead of the system's.
+ * with a certificate to trust instead of those that Node trusts.
  */
 import { FileSystem } from "@effect/platform"
 import { NodeContext, NodeRuntime, NodeStream } from "@effect/platform-node"

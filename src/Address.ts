@@ -13,7 +13,8 @@ import * as Schema from "effect/Schema"
  *
  * **Details**
  *
- * `host` is a numeric address, never a name, without brackets and with its zone where it has one (`fe80::1%eth0`).
+ * `host` is a numeric address, never a name, without brackets and with its zone where it has one (`fe80::1%eth0`). (But
+ * for the address of a `ListenError` that says what is wrong with a name.)
  *
  * @since 0.1.0
  * @category models

@@ -228,7 +228,12 @@ const addressProblems: Record<AddressReason, string> = {
 const isQueueFull = Option.contains("EAGAIN")
 
 const addressProblem = (reason: AddressReason, code: Option.Option<string>): string =>
-  reason === "Refused" && isQueueFull(code) ? "the queue of whoever listens there is full" : addressProblems[reason]
+  reason === "Refused" && isQueueFull(code)
+    ? "the queue of whoever listens there is full"
+    // It is this end that has none.
+    : reason === "AddressNotAvailable"
+    ? "this machine has no address of that family, or no free port, to connect from"
+    : addressProblems[reason]
 
 const attempt = Schema.Struct({
   address: Address.Address,
@@ -284,17 +289,19 @@ export class ConnectError extends Schema.TaggedError<ConnectError>("effect-netst
 }) {
   override get message(): string {
     const [first, ...others] = this.attempts
+    // An abstract name begins with a NUL.
+    const target = this.target.replace(/^\0/, "@")
     const code = first === undefined || others.length > 0 ? this.code : first.code
     const problem = Option.getOrElse(this.detail, () => addressProblem(this.reason, code))
     if (first === undefined) {
-      return `connect to ${this.target}: ${problem}${withCode(code)}`
+      return `connect to ${target}: ${problem}${withCode(code)}`
     }
     if (others.length === 0) {
       const address = Address.format(first.address)
-      const at = address === this.target || address === `unix:${this.target}` ? "" : ` at ${address}`
-      return `connect to ${this.target}${at}: ${problem}${withCode(code)}`
+      const at = address === target || address === `unix:${target}` ? "" : ` at ${address}`
+      return `connect to ${target}${at}: ${problem}${withCode(code)}`
     }
-    return [`connect to ${this.target}: ${problem}; ${this.attempts.length} addresses were tried`]
+    return [`connect to ${target}: ${problem}; ${this.attempts.length} addresses were tried`]
       .concat(
         this.attempts.map((attempt) =>
           `  ${Address.format(attempt.address)}: ${addressProblem(attempt.reason, attempt.code)}${

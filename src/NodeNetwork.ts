@@ -23,6 +23,7 @@ import { backend } from "./internal/node/backend.js"
 import * as inherited from "./internal/node/inheritedListeners.js"
 import { connectTls, upgrade } from "./internal/node/tls/handshake.js"
 import { withTls } from "./internal/node/tls/listener.js"
+import { fromTlsSocket } from "./internal/node/tls/transport.js"
 import * as transports from "./internal/node/transport.js"
 import { checked } from "./internal/server.js"
 import * as Network from "./Network.js"
@@ -98,6 +99,7 @@ export interface AdoptOptions extends Server.Options, Transport.SocketOptions {
 
 const failed = (
   reason: ConnectionError["reason"],
+  detail: string,
   cause?: unknown,
   code?: string | undefined
 ): Effect.Effect<never, ConnectionError> =>
@@ -107,7 +109,8 @@ const failed = (
       operation: "read",
       remoteAddress: Option.none(),
       code: Option.fromNullable(code),
-      cause
+      cause,
+      detail: Option.some(detail)
     })
   )
 
@@ -133,10 +136,11 @@ const connected = (socket: Net.Socket): Effect.Effect<void, ConnectionError> =>
       resume(result)
     }
     const onConnect = () => settle(Effect.void)
-    const onClose = () => settle(failed("Closed"))
+    const onClose = () => settle(failed("Closed", "the adopted socket was destroyed before it was connected"))
     const onError = (error: unknown) => {
       const { cause, code, reason } = connectionFailure(error)
-      settle(failed(reason, cause, code))
+      const why = error instanceof Error ? `: ${error.message}` : ""
+      settle(failed(reason, `the adopted socket could not connect${why}`, cause, code))
     }
     socket.on("connect", onConnect)
     socket.on("error", onError)
@@ -155,7 +159,7 @@ const adopt = (
       return argument.illegal(problem)
     }
     if (stream.destroyed) {
-      return failed("Closed", stream.errored ?? undefined)
+      return failed("Closed", "what was to be adopted has been destroyed", stream.errored ?? undefined)
     }
     const writeEnded = stream.writableEnded
     return Effect.flatMap(
@@ -175,6 +179,10 @@ const adopt = (
  * From here on the socket is the connection's: nobody else may read, write, end or destroy it. What it has received and
  * not handed out is delivered, and half-closing works whatever the socket was made with, but for one made with `onread`,
  * whose bytes go elsewhere. The addresses of a Unix socket are unnamed, for Node knows no path.
+ *
+ * Of a socket of `node:tls`, which is one whose handshake is done, `connection.tls` says what was settled. But its end is
+ * taken for one in order with or without close_notify, which Node does not tell apart. To adopt the socket below it and
+ * call `startTls` does.
  *
  * **Interruption**
  *
@@ -206,7 +214,7 @@ export const fromSocket = (
 ): Effect.Effect<Connection.Connection, ConnectionError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.suspend(() => {
-      const adopted = adopt(socket, options, () => transports.fromSocket(socket))
+      const adopted = adopt(socket, options, () => fromTlsSocket(socket) ?? transports.fromSocket(socket))
       if (socket.connecting) {
         return Effect.zipRight(
           Effect.onError(restore(connected(socket)), () => Effect.sync(() => discard(socket))),

@@ -136,7 +136,7 @@ export interface TcpDialOptions extends SocketOptions {
   readonly interleave?: number | undefined
   /** How long name lookup, TCP and TLS may take together. No limit by default. */
   readonly connectTimeout?: Duration.DurationInput | undefined
-  /** TLS: off by default. `true` trusts the system's certificates and expects one for `host`. */
+  /** TLS: off by default. `true` trusts the certificates that Node trusts, and expects one for `host`. */
   readonly tls?: boolean | Tls.ClientOptions | undefined
 }
 

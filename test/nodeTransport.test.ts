@@ -1109,6 +1109,10 @@ describe("NodeNetwork.fromSocket and fromDuplex", () => {
       yield* Effect.promise(() => new Promise((resolve) => server.close(resolve)))
       const error = yield* Effect.flip(NodeNetwork.fromSocket(Net.connect(port, "127.0.0.1")))
       assert.deepStrictEqual(error.code, Option.some("ECONNREFUSED"))
+      assert.strictEqual(
+        error.message,
+        `read: the adopted socket could not connect: connect ECONNREFUSED 127.0.0.1:${port} (ECONNREFUSED)`
+      )
     }))
 
   it.scopedLive("destroy a socket that still connects when they are interrupted", () =>
@@ -1126,6 +1130,7 @@ describe("NodeNetwork.fromSocket and fromDuplex", () => {
       socket.destroy()
       const error = yield* Effect.flip(NodeNetwork.fromSocket(socket))
       assert.strictEqual(error.reason, "Closed")
+      assert.strictEqual(error.message, "read: what was to be adopted has been destroyed")
       const duplex = new Stream.PassThrough()
       duplex.destroy()
       assert.strictEqual((yield* Effect.flip(NodeNetwork.fromDuplex(duplex))).reason, "Closed")

@@ -236,4 +236,25 @@ describeTls("on an adopted listener", () => {
       assert.include(error.message, "127.0.0.1")
       assert.isTrue(listener.listening)
     }))
+
+  it.scopedLive("a socket of node:tls can be adopted, and says what its handshake settled", () =>
+    Effect.gen(function*() {
+      const { accepted, handler, onError } = collecting()
+      const server = yield* Network.startServer(
+        { host: "127.0.0.1", gracePeriod: 0, onError, tls: { ...identity(), alpnProtocols: ["a"] } },
+        handler
+      ).pipe(Effect.provide(NodeNetwork.layer))
+      const peer = yield* nodeClient(portOf(server), { ALPNProtocols: ["a"], maxVersion: "TLSv1.2" })
+      const connection = yield* NodeNetwork.fromSocket(peer.socket)
+      const session = Option.getOrThrow(connection.tls)
+      assert.strictEqual(session.protocol, "TLSv1.2")
+      assert.deepStrictEqual(session.alpnProtocol, Option.some("a"))
+      assert.deepStrictEqual(session.serverName, Option.some("localhost"))
+      assert.isTrue(session.authorized)
+      const served = yield* accepted
+      yield* served.writer.write("hello\n")
+      assert.strictEqual(text(yield* connection.reader.readLine), "hello\n")
+      yield* connection.writer.write("bye\n")
+      assert.strictEqual(text(yield* served.reader.readLine), "bye\n")
+    }))
 })

@@ -443,6 +443,7 @@ describe.skipIf(!linux)("a name in the abstract namespace", () => {
       yield* listener.close
       const refused = yield* Effect.flip(backend.connectUnix(path, {}))
       assert.strictEqual(refused._tag === "ConnectError" && refused.reason, "Refused")
+      assert.strictEqual(refused.message, `connect to @${path.slice(1)}: nobody listens there (ECONNREFUSED)`)
       yield* listen(path)
     }))
 

@@ -351,7 +351,9 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
     return local === undefined
       ? undefined
       : reason === "AddressNotAvailable"
-      ? `the local address ${local} is not one of this machine's`
+      ? localAddress === undefined
+        ? `this machine has no address of that family, or has such a connection from port ${localPort} already`
+        : `the local address ${local} is not one of this machine's`
       : reason === "AddressInUse"
       ? `the local address ${local} is in use`
       : undefined

@@ -29,7 +29,7 @@ import { Ciphertext } from "./ciphertext.js"
 import { handshakeError, handshakeTimeout, invalidOptions } from "./errors.js"
 import { alpnOf, connectContext, contextOf, contextOptions, list } from "./material.js"
 import { overSocket } from "./overSocket.js"
-import type { Carrier, TlsTransport } from "./transport.js"
+import { type Carrier, requestedName, type TlsTransport } from "./transport.js"
 
 const defaultHandshakeTimeout = Duration.seconds(60)
 
@@ -281,11 +281,6 @@ const serverNames = (contexts: NonNullable<Tls.ServerOptions["contexts"]>) => {
     const lowerCase = name.toLowerCase()
     callback(null, byName.get(lowerCase) ?? byName.get(lowerCase.replace(/^[^.]+/, "*")))
   }
-}
-
-const requestedName = (socket: NodeTls.TLSSocket): string | undefined => {
-  const name = (socket as { readonly servername?: string | false | null }).servername
-  return typeof name === "string" ? name : undefined
 }
 
 /** Node says only that the connection was reset, when it is Node who did not accept the client's certificate. */

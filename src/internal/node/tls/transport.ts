@@ -7,11 +7,12 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { X509Certificate } from "node:crypto"
+import type * as Net from "node:net"
 import { type Duplex, Readable } from "node:stream"
-import type { TLSSocket } from "node:tls"
+import { TLSSocket } from "node:tls"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
-import { ownerOf, StreamTransport } from "../transport.js"
+import { fromSocket, ownerOf, type SocketTransport, StreamTransport } from "../transport.js"
 import { handshakeError } from "./errors.js"
 
 const defaultShutdownTimeout = Duration.seconds(30)
@@ -99,6 +100,22 @@ function push(this: TLSSocket, chunk: unknown, encoding?: BufferEncoding): boole
     ;(ownerOf(this) as TlsTransport | undefined)?.ends()
   }
   return Readable.prototype.push.call(this, chunk, encoding)
+}
+
+/**
+ * Takes over a socket, if it is one of Node's TLS.
+ *
+ * @internal
+ */
+export const fromTlsSocket = (socket: Net.Socket): SocketTransport | undefined =>
+  socket instanceof TLSSocket
+    ? Object.assign(fromSocket(socket), { tls: new Session(socket, requestedName(socket)) })
+    : undefined
+
+/** The name that the client has asked for. */
+export const requestedName = (socket: TLSSocket): string | undefined => {
+  const name = (socket as { readonly servername?: string | false | null }).servername
+  return typeof name === "string" ? name : undefined
 }
 
 const end = (socket: TLSSocket): void => {
