@@ -162,6 +162,44 @@ for (const { name, pair, run } of carriers) {
         }
       }))
 
+    run(
+      "ends what is sent at a place, and who waits for the rest to be taken does so no longer",
+      () =>
+        Effect.gen(function*() {
+          // All of it is on its way; then most of it waits for room; then the writer does.
+          for (const [bytesInFlight, size] of [[65_536, 50_000], [1000, 50_000], [1_000_000, 500_000]] as const) {
+            for (const bytes of [0, 10]) {
+              const [plain, peer] = yield* pair
+              const [connection, link] = yield* Faults.attach(plain, { conditions: { bytesInFlight } })
+              yield* link.endAfter(bytes, { direction: "sent" })
+              yield* connection.writer.write(new Uint8Array(size))
+              yield* connection.writer.flush
+              assert.equal(yield* connection.writer.bufferedBytes, 0)
+              assert.equal((yield* peer.reader.readAll()).length, bytes)
+            }
+          }
+        })
+    )
+
+    run("ends what is sent while it is on its way", () =>
+      Effect.gen(function*() {
+        const [plain, peer] = yield* pair
+        const conditions = { bytesInFlight: 1_000_000 }
+        const [connection, link] = yield* Faults.attach(plain, { conditions })
+        yield* connection.writer.write("in time")
+        assert.equal(text(yield* peer.reader.readExactly(7)), "in time")
+        yield* link.setConditions({ latency: "3 days" })
+        const writing = yield* Effect.fork(connection.writer.write(new Uint8Array(500_000)))
+        const flushing = yield* Effect.fork(Effect.zipRight(Effect.yieldNow(), connection.writer.flush))
+        yield* Effect.repeatN(Effect.yieldNow(), 10)
+        assert.isNull(writing.unsafePoll())
+        assert.isNull(flushing.unsafePoll())
+        yield* link.endAfter(0, { direction: "sent" })
+        yield* Fiber.join(writing)
+        yield* Fiber.join(flushing)
+        assert.equal((yield* peer.reader.readAll()).length, 0)
+      }))
+
     run("changes a byte, in either direction", () =>
       Effect.gen(function*() {
         const [plain, peer] = yield* pair

@@ -415,9 +415,9 @@ export class Pipe {
     this.dropFrom(this.first)
     this.swallowing = true
     this.put(() => this.sink.onEnd())
-    if (this.admit()) {
-      this.source.onRoom()
-    }
+    this.admit()
+    // Even if nothing waited for room: a sender may wait for what was on its way, and is no more.
+    this.source.onRoom()
   }
 
   /** A reset that comes from nowhere, and nothing holds it. What has arrived comes first, unless it is to be dropped. */
