@@ -1,5 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Option, Ref, Schedule, type Scope } from "effect"
+import {
+  Cause,
+  Clock,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  FiberRef,
+  Option,
+  Ref,
+  Schedule,
+  type Scope
+} from "effect"
 import { type Connection, Network, type Server, TestNetwork } from "effect-netstreams"
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
@@ -386,6 +399,64 @@ describe("simulated time", () => {
       )
       assert(Exit.isFailure(exit))
       assert.match(Cause.pretty(exit.cause), /waits for something that nothing can bring about .* after 1h 30m/)
+    }))
+
+  it.live("a program that is stuck where it can't be interrupted dies as well", () =>
+    Effect.gen(function*() {
+      const programs = [
+        Effect.uninterruptible(Effect.never),
+        Effect.acquireRelease(Effect.never, () => Effect.void),
+        Effect.addFinalizer(() => Effect.never),
+        Effect.zipRight(Effect.addFinalizer(() => Effect.never), Effect.never),
+        Effect.zipRight(Effect.forkScoped(Effect.uninterruptible(Effect.never)), Effect.yieldNow())
+      ]
+      const exits = yield* Effect.forEach(
+        programs,
+        (program) => Effect.exit(TestNetwork.simulate(Effect.scoped(program))),
+        { concurrency: "unbounded" }
+      )
+      for (const exit of exits) {
+        assert(Exit.isFailure(exit))
+        assert.match(Cause.pretty(exit.cause), /nothing can bring about .* after 0/)
+      }
+    }))
+
+  it.live("a program that is stuck, or interrupted, has the time that its finalizers take", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      const program = (name: string) =>
+        Effect.never.pipe(
+          Effect.ensuring(Effect.zipRight(
+            Effect.sleep("1 hour"),
+            Effect.map(now, (time) => log.push(`${name} cleaned up after ${time}`))
+          )),
+          TestNetwork.simulate
+        )
+      const stuck = yield* Effect.exit(program("stuck"))
+      assert(Exit.isFailure(stuck))
+      assert.match(Cause.pretty(stuck.cause), /nothing can bring about .* after 0/)
+      const fiber = yield* Effect.fork(program("interrupted"))
+      yield* Effect.yieldNow()
+      const interrupted = yield* Fiber.interrupt(fiber)
+      assert(Exit.isFailure(interrupted) && Cause.isInterruptedOnly(interrupted.cause))
+      assert.deepEqual(log, ["stuck cleaned up after 3600000", "interrupted cleaned up after 3600000"])
+    }))
+
+  it.live("an interruption does not wait for what is stuck", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.fork(TestNetwork.simulate(Effect.ensuring(Effect.never, Effect.never)))
+      yield* Effect.yieldNow()
+      const exit = yield* Fiber.interrupt(fiber)
+      assert(Exit.isFailure(exit))
+      assert.match(Cause.pretty(exit.cause), /nothing can bring about/)
+    }))
+
+  it.scopedLive("leaves behind what its program sets for its fiber", () =>
+    Effect.gen(function*() {
+      const ref = yield* FiberRef.make("before")
+      yield* TestNetwork.simulate(Effect.zipRight(Effect.sleep("1 day"), FiberRef.set(ref, "after")))
+      assert.equal(yield* FiberRef.get(ref), "after")
+      assert.notEqual(yield* now, 86_400_000)
     }))
 
   it.live("is over when its program is interrupted, or fails", () =>
