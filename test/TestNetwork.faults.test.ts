@@ -299,6 +299,22 @@ describe("a link", () => {
       assert.equal((yield* Effect.flip(server.writer.write("x"))).reason, "Reset")
     }).pipe(simulated()))
 
+  it.effect("ends at once what has just been connected, and it is accepted all the same", () =>
+    Effect.gen(function*() {
+      const received = yield* Deferred.make<string>()
+      yield* Network.startServer({ port: 81 }, ({ reader }) =>
+        Effect.flatMap(reader.readAll(), (bytes) => Deferred.succeed(received, text(bytes))))
+      const client = yield* Network.openConnection({ host: "localhost", port: 81, localPort: 4000 })
+      yield* client.writer.write("too late")
+      const link = yield* TestNetwork.link(client)
+      yield* link.endAfter(0, { direction: "sent" })
+      assert.equal(yield* Deferred.await(received), "")
+      assert.equal(text(yield* client.reader.readAll()), "")
+      yield* client.close
+      assert.equal(yield* TestNetwork.openConnections, 0)
+      yield* Network.openConnection({ host: "localhost", port: 81, localPort: 4000 })
+    }).pipe(simulated({ conditions: { latency: "50 millis" } })))
+
   it.effect("resets at every place in the stream, byte by byte or all at once", () =>
     Effect.gen(function*() {
       const message = "EHLO x\r\n"

@@ -287,6 +287,18 @@ describe("a pipe", () => {
     assert.equal(drains(), 1)
   })
 
+  it("ends early after its messages, and before a reset that is on its way", async () => {
+    const { pipe, seen, watch, write } = open({ latency: 10 })
+    pipe.signal(() => seen.push("<accepted>"))
+    write("abc")
+    await watch.advance(5)
+    pipe.reset(failure)
+    pipe.truncate()
+    await watch.advance(20)
+    assert.deepEqual(seen, ["<accepted>", "10:<end>", "15:<reset>"])
+    assert.equal(pipe.inFlight, 0)
+  })
+
   it("loses an end, and no reset", async () => {
     const { pipe, seen, write } = open()
     pipe.losesEnd = true

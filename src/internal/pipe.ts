@@ -410,11 +410,18 @@ export class Pipe {
     this.corruption ^= mask
   }
 
-  /** Ends here for who takes, while who sends notices nothing. */
+  /** Ends here for who takes, while who sends notices nothing. Messages arrive before the end, and a reset after it. */
   truncate(): void {
-    this.dropFrom(this.first)
+    const messages = this.parcels.slice(this.first).filter(({ task }) => task !== undefined)
+    const reset = this.resetAt === undefined ? undefined : messages.pop()
+    this.parcels = messages
+    this.first = 0
+    this.dropFrom(messages.length)
     this.swallowing = true
     this.put(() => this.sink.onEnd())
+    if (reset !== undefined) {
+      this.parcels.push(reset)
+    }
     this.admit()
     // Even if nothing waited for room: a sender may wait for what was on its way, and is no more.
     this.source.onRoom()
