@@ -544,6 +544,23 @@ describe("a transcript", () => {
       assert.deepEqual([sent.by, Duration.toMillis(sent.at), text(sent.bytes)], ["server", 50, "220 ready\r\n"])
     }).pipe(simulated({ record: true, conditions: { latency: "10 millis" } })))
 
+  it.effect("says what was sent, whatever the program does with the bytes it has read", () =>
+    Effect.gen(function*() {
+      const done = yield* Deferred.make<void>()
+      yield* Network.startServer({ host: "127.0.0.1", port: 80 }, ({ reader }) =>
+        Effect.gen(function*() {
+          const bytes = yield* reader.readExactly(3)
+          bytes.fill(0)
+          yield* Deferred.succeed(done, undefined)
+        }))
+      const { writer } = yield* Network.openConnection({ host: "127.0.0.1", port: 80 })
+      yield* writer.write("abc")
+      yield* Deferred.await(done)
+      const transcript = (yield* TestNetwork.transcript).format()
+      assert.match(transcript, /client sends 3 bytes: "abc"/)
+      assert.match(transcript, /server receives 3 bytes: "abc"/)
+    }).pipe(simulated({ record: true })))
+
   it.effect("is kept only where that is asked for", () =>
     Effect.gen(function*() {
       const exit = yield* Effect.exit(TestNetwork.transcript)

@@ -39,7 +39,8 @@ export class Recorder {
       server: client.remoteAddress,
       by,
       what,
-      bytes,
+      // A copy: these are the program's, who may put them to other use.
+      bytes: new Uint8Array(bytes),
       code: Option.fromNullable(code)
     })
   }
