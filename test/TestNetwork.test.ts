@@ -194,6 +194,32 @@ describe("addresses and names", () => {
       yield* Network.openConnection({ host: "::", port: 80 })
     }).pipe(Effect.scoped, run))
 
+  it.effect("whoever dials from the address of no machine does so from that of its own", () =>
+    Effect.gen(function*() {
+      const server = yield* Network.startServer({ port: 80 }, echo).pipe(TestNetwork.runOn("db"))
+      for (
+        const [host, localAddress, own] of [
+          ["192.0.2.5", "0.0.0.0", "192.0.2.1"],
+          ["2001:db8::5", "::", "2001:db8::1"],
+          ["2001:db8::5", "0:0::0", "2001:db8::1"]
+        ] as const
+      ) {
+        const connection = yield* Network.openConnection({ host, port: 80, localAddress })
+        assert.equal(tcpOf(connection.localAddress).host, own)
+        yield* Effect.yieldNow()
+        const accepted = yield* server.connections
+        assert.deepEqual(accepted[accepted.length - 1]!.remoteAddress, connection.localAddress)
+      }
+      yield* Network.startServer({ port: 81 }, echo)
+      const { localAddress } = yield* Network.openConnection({ host: "127.0.0.1", port: 81, localAddress: "0.0.0.0" })
+      assert.equal(tcpOf(localAddress).host, "127.0.0.1")
+      const error = yield* Effect.flip(
+        Network.openConnection({ host: "192.0.2.5", port: 80, localAddress: "0.0.0.0" })
+      ).pipe(TestNetwork.runOn("v6"))
+      assert(error._tag === "ConnectError")
+      assert.equal(error.reason, "NetworkUnreachable")
+    }).pipe(Effect.scoped, run))
+
   it.effect("a program's own resolver comes first", () =>
     Effect.gen(function*() {
       yield* Network.startServer({ host: "service", port: 80 }, ({ writer }) => writer.write("here\n"))

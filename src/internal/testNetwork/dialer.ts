@@ -12,7 +12,7 @@ import type { AttemptFailure, AttemptReceiver, Dialer } from "../dial.js"
 import { addressReason } from "../errno.js"
 import { errnoError } from "../errnoError.js"
 import type { Timeline } from "../timeline.js"
-import { canonical, dialledAddress, type Host, type Listening } from "./host.js"
+import { canonical, dialledAddress, type Host, isWildcard, type Listening } from "./host.js"
 import type { Destination } from "./plan.js"
 import type { Link, World } from "./world.js"
 
@@ -128,7 +128,8 @@ const accept = (world: World, link: Link, { acceptor }: Listening): void => {
 export const tcpDialer = (world: World, host: Host, timeline: Timeline): Dialer<Transport> => ({
   connect: (to, local, receiver) => {
     const address = dialledAddress(to.host)
-    const source = local?.address === undefined ? host.sourceFor(address) : canonical(local.address)
+    const own = local?.address === undefined ? "::" : canonical(local.address)
+    const source = isWildcard(own) ? host.sourceFor(address) : own
     const target = world.hostAt(address, host)
     const problem = source === undefined
       ? "ENETUNREACH"

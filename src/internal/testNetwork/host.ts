@@ -31,7 +31,8 @@ export interface Binding {
 
 const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.")
 
-const isWildcard = (address: string): boolean => address === "::" || address === "0.0.0.0"
+/** Whether an address stands for any that the machine has. */
+export const isWildcard = (address: string): boolean => address === "::" || address === "0.0.0.0"
 
 /** The one way to write an address, among the many that IPv6 has (RFC 5952). Zones mean nothing here. */
 export const canonical = (address: string): string =>
