@@ -105,6 +105,17 @@ for (const { name, pair, run } of carriers) {
         const [plain] = yield* pair
         yield* plain.abort
         assert.strictEqual(yield* Faults.resetAfter(plain, 1), plain)
+        // Whatever is done to its link does nothing.
+        const [given, link] = yield* Faults.attach(plain)
+        assert.strictEqual(given, plain)
+        for (const direction of ["sent", "received"] as const) {
+          yield* link.setConditions({ bytesInFlight: 1 }, { direction })
+          yield* link.endAfter(0, { direction })
+          yield* link.resetAfter(0, { direction })
+        }
+        yield* link.resetIn(1)
+        yield* Effect.sleep(2)
+        yield* link.reset
       }))
 
     run("resets after so many bytes, at every place", () =>

@@ -70,9 +70,19 @@ interface Breakpoint {
   readonly task: () => void
 }
 
+/** Who is at an end where there is no connection, because it had ended before. */
+const nobody: PipeSource & PipeSink = {
+  ready: false,
+  started: false,
+  onRoom: () => {},
+  onData: () => {},
+  onEnd: () => {},
+  onReset: () => {}
+}
+
 export class Pipe {
-  source!: PipeSource
-  sink!: PipeSink
+  source: PipeSource = nobody
+  sink: PipeSink = nobody
   /** Bytes that were written and are not on their way. */
   queued = 0
   /** Bytes on their way, or arrived and not taken. */
