@@ -273,6 +273,24 @@ describe("a link", () => {
       yield* link.setConditions({ latency: 0 })
     }).pipe(simulated()))
 
+  it.effect("a writer that waits goes on at once when more may be on its way", () =>
+    Effect.gen(function*() {
+      const [client, server] = yield* TestNetwork.pair({
+        conditions: { bytesInFlight: 1000, latency: "1 minute" },
+        highWaterMark: 1000
+      })
+      const link = yield* TestNetwork.link(client)
+      const writing = yield* Effect.fork(client.writer.write(new Uint8Array(10_000)))
+      yield* Effect.sleep("1 second")
+      assert.isNull(writing.unsafePoll())
+      yield* link.setConditions({ bytesInFlight: 10_000 }, { direction: "sent" })
+      yield* Fiber.join(writing)
+      assert.equal(yield* client.writer.bufferedBytes, 0)
+      assert.equal(yield* now, 1000)
+      yield* server.reader.readExactly(10_000)
+      assert.equal(yield* now, 61_000)
+    }).pipe(simulated()))
+
   it.effect("what is on its way arrives when it would have, and nothing overtakes it", () =>
     Effect.gen(function*() {
       const [client, server] = yield* connected()

@@ -21,13 +21,14 @@ export const attach = (
   return problem !== undefined ? argument.illegal(problem) : Effect.clockWith((clock) =>
     Effect.sync(() => {
       const timeline = timelineOf(clock)
-      const pipe = (direction: number) =>
-        new Pipe(timeline, new Random(mixSeeds(seed, direction)), applyConditions(perfect, conditions))
-      const sent = pipe(0)
-      const received = pipe(1)
-      const link = new LinkImpl(new Lane(sent), new Lane(received))
+      const base = applyConditions(perfect, conditions)
+      const lane = (direction: number) =>
+        new Lane(new Pipe(timeline, new Random(mixSeeds(seed, direction)), base), base)
+      const sent = lane(0)
+      const received = lane(1)
+      const link = new LinkImpl(sent, received)
       const over = (connection as ConnectionImpl).interpose((lower) =>
-        new InterposedEnd(lower, sent, received, {
+        new InterposedEnd(lower, sent.pipe, received.pipe, {
           onSent: () => {},
           onReceived: () => {},
           onGone: () => link.dispose()

@@ -17,15 +17,12 @@ import { lost, type Pipe, type PipeConditions, stalled } from "./pipe.js"
  */
 export class Lane {
   private own: Api.LinkConditions = {}
-  private base: PipeConditions
 
-  constructor(readonly pipe: Pipe) {
-    this.base = pipe.conditions
-  }
+  constructor(readonly pipe: Pipe, private base: PipeConditions) {}
 
   surround(base: PipeConditions): void {
     this.base = base
-    this.pipe.conditions = applyConditions(base, this.own)
+    this.pipe.setConditions(applyConditions(base, this.own))
   }
 
   tell(conditions: Api.LinkConditions): void {

@@ -118,8 +118,16 @@ export class Pipe {
   constructor(
     readonly timeline: Timeline,
     private readonly random: Random,
-    public conditions: PipeConditions
+    private conditions: PipeConditions
   ) {}
+
+  /** What is sent from now on goes by these. */
+  setConditions(conditions: PipeConditions): void {
+    this.conditions = conditions
+    if (this.admit()) {
+      this.source.onRoom()
+    }
+  }
 
   // ---------------------------------------------------------------------------
   // what the sender does

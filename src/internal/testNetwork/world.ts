@@ -152,7 +152,7 @@ export class World {
       if (this.isPartitioned(hosts)) {
         pipe.hold(partitioned)
       }
-      return new Lane(pipe)
+      return new Lane(pipe, conditions)
     }
     const there = lane(0)
     const back = lane(1)
