@@ -36,7 +36,9 @@ export interface LinkConditions {
   readonly jitter?: Duration.DurationInput | undefined
   /**
    * Bytes a second, in each direction of each connection: without limit by default. What is sent in one piece arrives
-   * when its last byte does, so `fragment` says how soon the first ones are seen.
+   * when its last byte does, so `fragment` says how soon the first ones are seen. With a latency, a write that fills
+   * too much of `bytesInFlight` for others to be sent while it arrives goes in several pieces. So a writer with enough to
+   * send reaches the bandwidth, where `bytesInFlight` is well above bandwidth times latency.
    */
   readonly bandwidth?: number | undefined
   /**

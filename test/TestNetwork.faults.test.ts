@@ -273,6 +273,42 @@ describe("a link", () => {
       yield* link.setConditions({ latency: 0 })
     }).pipe(simulated()))
 
+  it.effect("the bandwidth is reached, whatever the latency and however much is written at a time", () =>
+    Effect.gen(function*() {
+      const total = 1_048_576
+      for (const latency of [0, 10, 50, 57]) {
+        for (const fragment of [Infinity, 1460]) {
+          for (const size of [total, 65_536, 40_000, 8192]) {
+            const [client, server] = yield* TestNetwork.pair({
+              conditions: { bandwidth: 1_000_000, latency, fragment }
+            })
+            const begin = yield* now
+            yield* Effect.all([
+              Effect.forEach(
+                Array.from({ length: Math.ceil(total / size) }, (_, i) => Math.min(size, total - i * size)),
+                (length) => client.writer.write(new Uint8Array(length)),
+                { discard: true }
+              ),
+              server.reader.readExactly(total)
+            ], { concurrency: 2 })
+            const millis = (yield* now) - begin
+            assert.approximately(millis, total / 1000 + latency, 1, `${latency} ${fragment} ${size}`)
+          }
+        }
+      }
+    }).pipe(simulated()))
+
+  it.effect("a write that leaves room for the next is received in one piece, and a greater one in several", () =>
+    Effect.gen(function*() {
+      const [client, server] = yield* TestNetwork.pair({ conditions: { bandwidth: 1_000_000, latency: "50 millis" } })
+      for (const [size, pieces] of [[10_000, [10_000]], [15_536, [15_536]], [20_000, [15_536, 4464]]] as const) {
+        yield* client.writer.write(new Uint8Array(size))
+        for (const piece of pieces) {
+          assert.equal((yield* server.reader.read(100_000)).length, piece)
+        }
+      }
+    }).pipe(simulated()))
+
   it.effect("a writer that waits goes on at once when more may be on its way", () =>
     Effect.gen(function*() {
       const [client, server] = yield* TestNetwork.pair({

@@ -121,6 +121,20 @@ describe("a pipe", () => {
     assert.deepEqual(seen, ["3:123", "6:456", "8:78"])
   })
 
+  it("cuts what would leave the line idle while it arrives", async () => {
+    // 25 bytes pass in the time of the latency, so in a window of 32 a piece of 7 leaves room for those.
+    const { seen, watch, write } = open({ bandwidth: 1, latency: 25, window: 32 })
+    write("a".repeat(7))
+    write("b".repeat(8))
+    await watch.advance(100)
+    assert.deepEqual(seen, ["32:aaaaaaa", "39:bbbbbbb", "40:b"])
+    // With more than the window on its way nothing could keep it busy, and the pieces are an eighth of the window.
+    const late = open({ bandwidth: 1, latency: 20, jitter: 50, window: 32 })
+    late.write("a".repeat(6))
+    await late.watch.advance(100)
+    assert.deepEqual(late.seen.map((entry) => entry.split(":")[1]), ["aaaa", "aa"])
+  })
+
   it("cuts anywhere by its seed, the same again for the same seed", async () => {
     const text = "the quick brown fox jumps over the lazy dog"
     const cut = async (seed: number) => {
@@ -174,17 +188,17 @@ describe("a pipe", () => {
   })
 
   it("sends a reset after what has departed, and nothing else", async () => {
-    const { pipe, seen, watch, write } = open({ bandwidth: 1, latency: 10, window: 6 })
+    const { pipe, seen, watch, write } = open({ bandwidth: 0.25, latency: 10, window: 6 })
     write("abc")
     write("def")
     write("ghi")
-    await watch.advance(4)
+    await watch.advance(16)
     pipe.reset(failure)
     assert.deepEqual([pipe.inFlight, pipe.queued], [3, 0])
     write("more")
     pipe.end()
     await watch.advance(100)
-    assert.deepEqual(seen, ["13:abc", "14:<reset>"])
+    assert.deepEqual(seen, ["22:abc", "26:<reset>"])
   })
 
   it("brings a reset to an end that takes nothing, with all that came before", async () => {

@@ -283,14 +283,26 @@ export class Pipe {
 
   private transmit(bytes: Bytes): void {
     const { fragment } = this.conditions
-    if (fragment !== "random" && fragment >= bytes.length) {
+    const most = this.longestPiece
+    if (fragment !== "random" && Math.min(fragment, most) >= bytes.length) {
       return this.send(bytes, undefined)
     }
     for (let from = 0; from < bytes.length;) {
-      const length = fragment === "random" ? this.random.magnitude(bytes.length - from) : fragment
+      const length = Math.min(most, fragment === "random" ? this.random.magnitude(bytes.length - from) : fragment)
       this.send(bytes.subarray(from, from + length), undefined)
       from += length
     }
+  }
+
+  /**
+   * How long a piece may be, lest the line be idle: for as long as one is on its way, what is sent behind it has to fit
+   * into the window. Where that can't be, pieces are short by comparison with the window.
+   */
+  private get longestPiece(): number {
+    const { bandwidth, jitter, latency, window } = this.conditions
+    return bandwidth === Infinity
+      ? Infinity
+      : Math.max(1, Math.floor(Math.max(window / 8, window - bandwidth * (latency + jitter))))
   }
 
   private send(bytes: Bytes, task: (() => void) | undefined): void {
