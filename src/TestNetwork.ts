@@ -305,9 +305,10 @@ export const runOn: {
  * time does not stand still.
  *
  * A program that waits for what nothing can bring about any more dies, and says at which time, instead of hanging. (After
- * two seconds in which nothing happened; the one thing here that goes by real time.)
+ * two seconds in which nothing happened; the one thing here that goes by real time.) It is interrupted, and its finalizers
+ * have the simulated time that they take; where it can't be interrupted, or a finalizer is stuck as well, it is left behind.
  *
- * **Interruption** interrupts the program.
+ * **Interruption** interrupts the program, and waits for its finalizers in the same way.
  *
  * @since 0.1.0
  * @category combinators
