@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
+import { TLSSocket } from "node:tls"
 import * as Address from "./Address.js"
 import * as Connection from "./Connection.js"
 import * as argument from "./internal/argument.js"
@@ -129,20 +130,26 @@ const problemOf = (stream: Duplex): string | undefined => {
 
 const connected = (socket: Net.Socket): Effect.Effect<void, ConnectionError> =>
   Effect.async((resume) => {
+    const event = socket instanceof TLSSocket ? "secure" : "connect"
     const settle = (result: Effect.Effect<void, ConnectionError>) => {
-      socket.removeListener("connect", onConnect)
+      socket.removeListener(event, onConnect)
       socket.removeListener("error", onError)
       socket.removeListener("close", onClose)
       resume(result)
     }
-    const onConnect = () => settle(Effect.void)
+    const onConnect = () => {
+      // One that does not trust its peer has destroyed itself by now, and says why next.
+      if (!socket.destroyed) {
+        settle(Effect.void)
+      }
+    }
     const onClose = () => settle(failed("Closed", "the adopted socket was destroyed before it was connected"))
     const onError = (error: unknown) => {
       const { cause, code, reason } = connectionFailure(error)
       const why = error instanceof Error ? `: ${error.message}` : ""
       settle(failed(reason, `the adopted socket could not connect${why}`, cause, code))
     }
-    socket.on("connect", onConnect)
+    socket.on(event, onConnect)
     socket.on("error", onError)
     socket.on("close", onClose)
     return Effect.sync(() => settle(Effect.void))
@@ -180,9 +187,9 @@ const adopt = (
  * not handed out is delivered, and half-closing works whatever the socket was made with, but for one made with `onread`,
  * whose bytes go elsewhere. The addresses of a Unix socket are unnamed, for Node knows no path.
  *
- * Of a socket of `node:tls`, which is one whose handshake is done, `connection.tls` says what was settled. But its end is
- * taken for one in order with or without close_notify, which Node does not tell apart. To adopt the socket below it and
- * call `startTls` does.
+ * A socket of `node:tls` is taken over when its handshake is done, and `connection.tls` says what that has settled. But its
+ * end is taken for one in order with or without close_notify, which Node does not tell apart. To adopt the socket below it
+ * and call `startTls` does.
  *
  * **Interruption**
  *
@@ -215,7 +222,7 @@ export const fromSocket = (
   Effect.uninterruptibleMask((restore) =>
     Effect.suspend(() => {
       const adopted = adopt(socket, options, () => fromTlsSocket(socket) ?? transports.fromSocket(socket))
-      if (socket.connecting) {
+      if (socket.connecting || isShakingHands(socket)) {
         return Effect.zipRight(
           Effect.onError(restore(connected(socket)), () => Effect.sync(() => discard(socket))),
           adopted
@@ -226,6 +233,10 @@ export const fromSocket = (
         : adopted
     })
   )
+
+/** TLS has a cipher when it has settled on one. */
+const isShakingHands = (socket: Net.Socket): boolean =>
+  socket instanceof TLSSocket && !socket.destroyed && (socket.getCipher() as object | undefined) === undefined
 
 /** Its error may still be on the way. */
 const discard = (socket: Net.Socket): void => {

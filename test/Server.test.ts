@@ -292,6 +292,19 @@ describe("what is reported", () => {
       assert.deepStrictEqual(told.sort(), ["accept", "handler"])
     }))
 
+  it.scoped("may end the server, which does not wait for it then, nor cut it off", () =>
+    Effect.gen(function*() {
+      const elapsed: Array<number> = []
+      let end: Effect.Effect<void> = Effect.void
+      const { listener, server } = yield* serve(() => Effect.never, { onError: () => Effect.suspend(() => end) })
+      end = Effect.map(server.shutdown({ gracePeriod: 0 }), (report) => {
+        elapsed.push(Duration.toMillis(report.elapsed))
+      })
+      listener.acceptor.onError({ phase: "accept", remoteAddress: undefined, error: "x" })
+      yield* settle
+      assert.deepStrictEqual(elapsed, [0])
+    }))
+
   it.scoped("a failed accept has its phase, and no address where there is none", () =>
     Effect.gen(function*() {
       const { listener, reports } = yield* serve(echo)

@@ -257,4 +257,30 @@ describeTls("on an adopted listener", () => {
       yield* connection.writer.write("bye\n")
       assert.strictEqual(text(yield* served.reader.readLine), "bye\n")
     }))
+
+  it.scopedLive("one that connects is adopted when its handshake is done, and not where that fails", () =>
+    Effect.gen(function*() {
+      const { accepted, handler, onError } = collecting()
+      const server = yield* Network.startServer(
+        { host: "127.0.0.1", gracePeriod: 0, onError, tls: identity() },
+        handler
+      ).pipe(Effect.provide(NodeNetwork.layer))
+      const connect = (options: NodeTls.ConnectionOptions) =>
+        NodeTls.connect({ host: "127.0.0.1", port: portOf(server), servername: "localhost", ...options })
+      const trusted = { ca: certificates.ca.certificate }
+      const connection = yield* NodeNetwork.fromSocket(connect(trusted))
+      assert.isTrue(Option.isSome(connection.tls))
+      yield* connection.writer.write("hello\n")
+      assert.strictEqual(text(yield* (yield* accepted).reader.readLine), "hello\n")
+
+      const raw = Net.connect(portOf(server), "127.0.0.1")
+      yield* Effect.promise(() => once(raw, "connect"))
+      const over = yield* NodeNetwork.fromSocket(NodeTls.connect({ socket: raw, servername: "localhost", ...trusted }))
+      assert.isTrue(Option.isSome(over.tls))
+
+      const untrusting = connect({})
+      const error = yield* Effect.flip(NodeNetwork.fromSocket(untrusting))
+      assert.include(error.message, "the adopted socket could not connect: ")
+      assert.isTrue(untrusting.destroyed)
+    }))
 })

@@ -30,7 +30,7 @@ export class ByteQueue {
   private firstBuffer: ArrayBufferLike | undefined = undefined
   private firstBase = 0
   private firstWhole = false
-  /** Chunks that were handed out in part while they were the first, and are not now. */
+  /** Chunks that were put back, or handed out in part while they were the first, and are not now. */
   private seen: WeakSet<Bytes> | undefined = undefined
   /** How much of the first chunk has been taken. */
   private offset = 0
@@ -89,6 +89,7 @@ export class ByteQueue {
     }
     this.length += chunk.length
     this.position -= chunk.length
+    this.seen ??= new WeakSet()
     if (this.chunks.length > this.head) {
       const seen = this.firstSeen
       if (this.offset > 0) {
@@ -96,11 +97,11 @@ export class ByteQueue {
         this.run = -1
       }
       if (seen) {
-        this.seen ??= new WeakSet()
         this.seen.add(this.chunks[this.head]!)
         this.run = -1
       }
     }
+    this.seen.add(chunk)
     if (this.head > 0) {
       this.chunks[--this.head] = chunk
     } else {
@@ -273,9 +274,13 @@ export class ByteQueue {
   get firstOffset(): number {
     return this.offset
   }
-  /** Whether the first chunk, or a part of it, has been handed out: its bytes are then somebody else's too. */
+  /**
+   * Whether the first chunk, or a part of it, has been handed out, so that its bytes are somebody else's too; or was made
+   * here, of small chunks or for what was put back.
+   */
   get firstSeen(): boolean {
-    return this.firstWhole || this.firstBuffer !== undefined || this.seen?.has(this.first) === true
+    return this.firstWhole || this.firstBuffer !== undefined || this.seen?.has(this.first) === true ||
+      this.first.buffer.byteLength === gatherSize
   }
 
   /**

@@ -93,6 +93,8 @@ class ServerImpl implements Api.Server {
   /** What `onError` is still at. */
   private readonly reports: Set<Fiber.RuntimeFiber<void>> = new Set()
   private shutdownFiber: Fiber.RuntimeFiber<Api.ShutdownReport> | undefined = undefined
+  /** Who has asked for the shutdown: one that is a report itself is not waited for. */
+  private readonly enders: WeakSet<object> = new WeakSet()
 
   private readonly limits: ConnectionLimits
   private readonly timers: Timers
@@ -355,7 +357,8 @@ class ServerImpl implements Api.Server {
     options?: { readonly gracePeriod?: Duration.DurationInput | undefined } | undefined
   ): Effect.Effect<Api.ShutdownReport> {
     const problem = argument.duration("gracePeriod", options?.gracePeriod)
-    return problem !== undefined ? argument.illegal(problem) : Effect.suspend(() => {
+    return problem !== undefined ? argument.illegal(problem) : Effect.withFiberRuntime((fiber) => {
+      this.enders.add(fiber)
       // In a fiber of its own, so that whoever asked may give up and the shutdown still ends.
       this.shutdownFiber ??= Runtime.runFork(
         this.runtime,
@@ -364,6 +367,10 @@ class ServerImpl implements Api.Server {
       // Not joined: that would make its fiber refs, the handlers' scheduler among them, those of whoever asks.
       return Effect.flatten(Fiber.await(this.shutdownFiber))
     })
+  }
+
+  private reportsUnderWay(): ReadonlyArray<Fiber.RuntimeFiber<void>> {
+    return Array.from(this.reports).filter((report) => !this.enders.has(report))
   }
 
   private drain(gracePeriod: Duration.Duration): Effect.Effect<Api.ShutdownReport> {
@@ -376,10 +383,13 @@ class ServerImpl implements Api.Server {
       const late = rest.filter((client) => client.isAtWork).length
       const ends = yield* Effect.forEach(rest, (client) => this.dismiss(client), { concurrency: "unbounded" })
       yield* Effect.timeoutOption(
-        Effect.zipRight(this.until(() => clients.size === 0), Fiber.awaitAll(this.reports)),
+        Effect.zipRight(
+          this.until(() => clients.size === 0),
+          Effect.suspend(() => Fiber.awaitAll(this.reportsUnderWay()))
+        ),
         interruptPatience
       )
-      yield* Effect.forEach(this.reports, Fiber.interruptFork, { discard: true })
+      yield* Effect.forEach(this.reportsUnderWay(), Fiber.interruptFork, { discard: true })
       return {
         finished: serving - late,
         closed: ends.filter((end) => end.closed).length,
