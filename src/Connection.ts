@@ -202,8 +202,9 @@ export interface Options extends StreamReader.Options {
    *
    * This and the other limits here end the connection: reads and writes fail with the reason, once what was received has
    * been read, and `awaitClosed` gives it. The two that only a silent peer passes, `idleTimeout` and `readTimeout`, end
-   * it in order, the other two by a reset, and so does `idleTimeout` where the peer has not taken what is queued. A limit for a single operation is `Effect.timeout` around it, which loses no
-   * byte and leaves the connection as it is.
+   * it in order (but `idleTimeout` by a reset where the peer has not taken what is queued for it), the other two by a
+   * reset. A limit for a single operation is `Effect.timeout` around it, which loses no byte and leaves the connection as
+   * it is.
    */
   readonly idleTimeout?: Duration.DurationInput | undefined
   /**

@@ -234,9 +234,9 @@ export const fromSocket = (
     })
   )
 
-/** TLS has a cipher when it has settled on one. */
+/** What is settled by ALPN is `false` or a name when the handshake is done. */
 const isShakingHands = (socket: Net.Socket): boolean =>
-  socket instanceof TLSSocket && !socket.destroyed && (socket.getCipher() as object | undefined) === undefined
+  socket instanceof TLSSocket && !socket.destroyed && socket.alpnProtocol === null
 
 /** Its error may still be on the way. */
 const discard = (socket: Net.Socket): void => {

@@ -282,6 +282,18 @@ describe("listening on TCP", () => {
       }
     }))
 
+  it.scopedLive("dies where the resolver answers with what is no address, and Node would look it up", () =>
+    Effect.gen(function*() {
+      const exit = yield* Effect.exit(
+        listen({ host: "svc" }, undefined, { lookup: () => Effect.succeed(["localhost"]) })
+      )
+      assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+      assert.include(
+        Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "",
+        `the resolver answered "localhost" for svc, which is no numeric address`
+      )
+    }))
+
   it.scopedLive("can be interrupted while a name is looked up", () =>
     Effect.gen(function*() {
       const asked = yield* Deferred.make<void>()

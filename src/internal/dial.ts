@@ -39,6 +39,7 @@ import { Progress, withConnectTimeout } from "./connectTimeout.js"
 import { type Dialer, type Local, Race, type RaceOptions } from "./dialRace.js"
 import { type DialObserver, observe } from "./dialTelemetry.js"
 import { ipFamily } from "./ipAddress.js"
+import { addressesIn } from "./programResolver.js"
 
 export { Progress, withConnectTimeout } from "./connectTimeout.js"
 export type { AttemptFailure, AttemptReceiver, Dialer, Local } from "./dialRace.js"
@@ -259,22 +260,16 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
     })
   }
 
-  /** The addresses of a name, each once, and of the family asked for; a resolver need not see to either. */
+  /** The addresses of a name, each once, and of the family asked for. */
   private lookup(host: string, family: 4 | 6 | undefined): Effect.Effect<Addresses, ResolveError> {
     const answer = this.resolver.lookup(host, { family, hints: this.options.lookupHints })
     return Effect.flatMap(
       this.observer === undefined ? answer : this.observer.lookup(answer, host, family),
-      (answer) => {
-        const stranger = answer.find((text) => ipFamily(text) === 0)
-        if (stranger !== undefined) {
-          const problem = `the resolver answered ${JSON.stringify(stranger)} for ${host}, which is no numeric address`
-          return Effect.die(new Cause.IllegalArgumentException(problem))
-        }
-        const fitting = family === undefined ? answer : answer.filter((text) => ipFamily(text) === family)
-        return fitting.length > 0
-          ? Effect.succeed(Array.from(new Set(fitting), (text) => Address.tcp(text, this.options.port)))
-          : Effect.fail(new ResolveError({ reason: "NoAddress", host, family: Option.fromNullable(family) }))
-      }
+      (answer) =>
+        Effect.map(
+          addressesIn(answer, host, family),
+          (found) => found.map((text) => Address.tcp(text, this.options.port))
+        )
     )
   }
 

@@ -6,8 +6,9 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Address from "../Address.js"
 import { ListenError } from "../NetworkError.js"
-import { ResolveError, type Service as ResolverService } from "../Resolver.js"
+import type { ResolveError, Service as ResolverService } from "../Resolver.js"
 import { ipFamily } from "./ipAddress.js"
+import { addressesIn } from "./programResolver.js"
 
 /**
  * What was asked for, and what that is in addresses.
@@ -68,10 +69,5 @@ export const targetsOf = (
     (found) => new Targets(found)
   )
 
-/** A resolver need not see to it that there is an address. */
 const lookup = (host: string, resolver: ResolverService): Effect.Effect<ReadonlyArray<string>, ResolveError> =>
-  Effect.filterOrFail(
-    resolver.lookup(host),
-    (found) => found.length > 0,
-    () => new ResolveError({ reason: "NoAddress", host })
-  )
+  Effect.flatMap(resolver.lookup(host), (answer) => addressesIn(answer, host, undefined))

@@ -1,6 +1,8 @@
+import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { Resolver, type Service as ResolverService } from "../Resolver.js"
+import { ResolveError, Resolver, type Service as ResolverService } from "../Resolver.js"
 import { ipFamily } from "./ipAddress.js"
 
 /**
@@ -21,3 +23,26 @@ export const withResolver = <A, E>(
       Effect.serviceOption(Resolver),
       (provided) => use(Option.getOrElse(provided, () => backends))
     )
+
+/**
+ * What an answer has of a family, each address once. A program's own resolver need not see to any of that.
+ *
+ * @internal
+ */
+export const addressesIn = (
+  answer: ReadonlyArray<string>,
+  host: string,
+  family: 4 | 6 | undefined
+): Effect.Effect<Arr.NonEmptyReadonlyArray<string>, ResolveError> => {
+  const stranger = answer.find((text) => ipFamily(text) === 0)
+  if (stranger !== undefined) {
+    const problem = `the resolver answered ${JSON.stringify(stranger)} for ${host}, which is no numeric address`
+    return Effect.die(new Cause.IllegalArgumentException(problem))
+  }
+  const [first, ...others] = new Set(
+    family === undefined ? answer : answer.filter((text) => ipFamily(text) === family)
+  )
+  return first === undefined
+    ? Effect.fail(new ResolveError({ reason: "NoAddress", host, family: Option.fromNullable(family) }))
+    : Effect.succeed([first, ...others])
+}
