@@ -15,7 +15,7 @@ describe("the scope of a handler", () => {
       )
       assert.strictEqual(own.strategy, effects.strategy)
       assert.deepStrictEqual([state!._tag, state!.finalizers], [model!._tag, model!.finalizers])
-      assert.strictEqual(Object.getPrototypeOf(own), Object.getPrototypeOf(effects))
+      assert.isTrue(Object.prototype.isPrototypeOf.call(Object.getPrototypeOf(effects), own))
     }))
 
   it.effect("runs its finalizers from the last to the first, and is not closed otherwise while it has any", () =>

@@ -136,6 +136,20 @@ static void serve(int answers) {
   }
 }
 
+/*
+ * A closed connection keeps its pair of ports for a minute, and a client soon has used them all. So every some thousand
+ * connections come from another address.
+ */
+static void choose_source(int fd, int opened) {
+#ifdef IP_BIND_ADDRESS_NO_PORT
+  struct sockaddr_in address = loopback(0);
+  int on = 1;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + opened / 8192);
+  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+  check(bind(fd, (struct sockaddr *)&address, sizeof address) == 0, "bind");
+#endif
+}
+
 static void client(int port, int connections, int size, int round_trips) {
   char *message = calloc(1, size), *buffer = malloc(size);
   int *missing = calloc(connections + 1, sizeof *missing), *left = calloc(connections + 1, sizeof *left);
@@ -145,6 +159,7 @@ static void client(int port, int connections, int size, int round_trips) {
     for (int i = 1; i <= connections; i++) {
       if (watched[i].fd < 0) {
         int fd = watched[i].fd = new_socket();
+        choose_source(fd, opened);
         if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) exit(0); /* our side has ended */
         missing[i] = size;
         left[i] = round_trips;

@@ -177,7 +177,6 @@ const failRead = (ending: Ending, remoteAddress: Address | undefined): Exit.Exit
 
 /** @internal */
 export class ConnectionImpl implements Api.Connection {
-  readonly [TypeId]: Api.TypeId = TypeId
   readonly reader: StreamReaderImpl<Ending, ConnectionError>
   readonly writer: StreamWriterImpl
   readonly localAddress: Address
@@ -197,6 +196,10 @@ export class ConnectionImpl implements Api.Connection {
     this.reader = new StreamReaderImpl(this.state.input, failRead, transport.remoteAddress)
     this.writer = new StreamWriterImpl(this.state, transport.canWriteEof, transport.remoteAddress)
     transport.start(this.state)
+  }
+
+  get [TypeId](): Api.TypeId {
+    return TypeId
   }
 
   get tls(): Option.Option<Tls.Session> {

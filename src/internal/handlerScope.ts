@@ -43,17 +43,19 @@ const makeScope = Scope.make()
 
 const model: object = Effect.runSync(makeScope)
 const known = isExpected(model) ? model : undefined
-const prototype = Object.getPrototypeOf(model) as object
+
+class Unused implements Inside {
+  state = new Open()
+  constructor(readonly strategy: unknown) {}
+}
+Object.setPrototypeOf(Unused.prototype, Object.getPrototypeOf(model))
 
 /** An open scope, whose finalizers run one after another. */
 export const make = (): Scope.CloseableScope => {
   if (known === undefined) {
     return Effect.runSync(makeScope)
   }
-  const scope = Object.create(prototype) as Inside
-  scope.strategy = known.strategy
-  scope.state = new Open()
-  return scope as unknown as Scope.CloseableScope
+  return new Unused(known.strategy) as object as Scope.CloseableScope
 }
 
 /** Closes a scope that has nothing to do then; false where it has, or may have. */

@@ -23,7 +23,9 @@ type Output<A, E> = Channel.Channel<Chunk.Chunk<A>, unknown, E, unknown, unknown
 
 /** Whatever is there, as one chunk; empty at the end. */
 class NextChunk<E> extends ReadOperation<Uint8Array, E> {
-  readonly name = "bytes"
+  get name(): string {
+    return "bytes"
+  }
   attempt(): Outcome<Uint8Array> {
     return this.place.input.read(Number.MAX_SAFE_INTEGER)
   }

@@ -22,7 +22,7 @@ import { clockTimers } from "./clockTimers.js"
 import { ConnectionImpl, connectionLimits, optionProblem, tlsProblem } from "./connection.js"
 import type { ConnectionLimits, Timers } from "./connectionState.js"
 import { codeOf } from "./errno.js"
-import { withHandlerScheduler } from "./handlerScheduler.js"
+import * as HandlerRuntime from "./handlerRuntime.js"
 import * as HandlerScope from "./handlerScope.js"
 import { Pacing } from "./pacing.js"
 import { Places } from "./places.js"
@@ -82,7 +82,9 @@ interface Dismissal {
 }
 
 class ServerImpl implements Api.Server {
-  readonly [TypeId]: Api.TypeId = TypeId
+  get [TypeId](): Api.TypeId {
+    return TypeId
+  }
   addresses!: Arr.NonEmptyReadonlyArray<Address.Address>
 
   private listener: Omit<Listener, "addresses"> = noListener
@@ -165,13 +167,13 @@ class ServerImpl implements Api.Server {
       telemetry
     )
     this.state.enter(client)
-    const scoped = Runtime.make({
-      context: Context.add(runtime.context, Scope.Scope, client.scope),
-      runtimeFlags: runtime.runtimeFlags,
-      fiberRefs: runtime.fiberRefs
-    })
-    client.fiber = Runtime.runFork(scoped, this.handle(client.connection))
-    client.fiber.addObserver((exit) => this.handled(client, exit))
+    client.fiber = Runtime.runFork(HandlerRuntime.ofHandler(runtime, client.scope), this.handle(client.connection))
+    client.fiber.addObserver(this.observer(client))
+  }
+
+  /** Made here, for a function keeps all that the functions around it have in common. */
+  private observer(client: Client): (exit: Exit.Exit<unknown, unknown>) => void {
+    return (exit) => this.handled(client, exit)
   }
 
   /**
@@ -480,7 +482,7 @@ export const checked = <E, R>(
           Effect.succeed(fiber)
         )
         // Nothing interrupts this fiber here; handlers are to be interruptible all the same.
-        const runtime = withHandlerScheduler(Runtime.enableRuntimeFlag(
+        const runtime = HandlerRuntime.ofServer(Runtime.enableRuntimeFlag(
           yield* Effect.runtime<Exclude<R, Scope.Scope>>(),
           RuntimeFlags.Interruption
         ))

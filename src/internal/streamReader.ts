@@ -27,7 +27,9 @@ export const isStreamReader = (u: unknown): u is Api.StreamReader<unknown> => ha
 export const defaultLimit = 65_536
 
 class Read<E> extends ReadOperation<Uint8Array, E> {
-  readonly name = "read"
+  get name(): string {
+    return "read"
+  }
   constructor(place: WaitingPlace, private readonly n: number) {
     super(place)
   }
@@ -37,7 +39,9 @@ class Read<E> extends ReadOperation<Uint8Array, E> {
 }
 
 class ReadInto<E> extends ReadOperation<number, E> {
-  readonly name = "readInto"
+  get name(): string {
+    return "readInto"
+  }
   constructor(place: WaitingPlace, private readonly buffer: Uint8Array) {
     super(place)
   }
@@ -47,7 +51,9 @@ class ReadInto<E> extends ReadOperation<number, E> {
 }
 
 class ReadAll<E> extends ReadOperation<Uint8Array, E> {
-  readonly name = "readAll"
+  get name(): string {
+    return "readAll"
+  }
   constructor(place: WaitingPlace, private readonly maxBytes: number) {
     super(place)
   }
@@ -60,7 +66,9 @@ class ReadAll<E> extends ReadOperation<Uint8Array, E> {
 }
 
 class ReadExactly<E> extends ReadOperation<Uint8Array, E> {
-  readonly name = "readExactly"
+  get name(): string {
+    return "readExactly"
+  }
   constructor(place: WaitingPlace, private readonly n: number) {
     super(place)
   }
@@ -73,7 +81,9 @@ class ReadExactly<E> extends ReadOperation<Uint8Array, E> {
 }
 
 class Peek<E> extends ReadOperation<Uint8Array, E> {
-  readonly name = "peek"
+  get name(): string {
+    return "peek"
+  }
   constructor(place: WaitingPlace, private readonly n: number) {
     super(place)
   }
@@ -86,7 +96,9 @@ class Peek<E> extends ReadOperation<Uint8Array, E> {
 }
 
 class ReadUntil<E> extends ReadOperation<Uint8Array, E> {
-  readonly name = "readUntil"
+  get name(): string {
+    return "readUntil"
+  }
   constructor(place: WaitingPlace, private readonly separator: Separator) {
     super(place)
   }
@@ -96,14 +108,18 @@ class ReadUntil<E> extends ReadOperation<Uint8Array, E> {
 }
 
 class ReadLine<E> extends ReadOperation<Uint8Array, E> {
-  readonly name = "readLine"
+  get name(): string {
+    return "readLine"
+  }
   attempt(): Outcome<Uint8Array> {
     return this.place.input.readLine()
   }
 }
 
 class SkipUntil<E> extends ReadOperation<number, E> {
-  readonly name = "skipUntil"
+  get name(): string {
+    return "skipUntil"
+  }
   constructor(place: WaitingPlace, private readonly separator: Separator, private readonly since: number) {
     super(place)
   }
@@ -117,7 +133,6 @@ export type OnFailure<F, E> = (failure: F, remoteAddress: Address | undefined) =
 
 /** @internal */
 export class StreamReaderImpl<F, E> implements Api.StreamReader<E>, Faults<any> {
-  readonly [TypeId]: Api.TypeId = TypeId
   readonly place: WaitingPlace
   readonly readLine: Effect.Effect<Uint8Array, LimitOverrunError | E>
 
@@ -128,6 +143,10 @@ export class StreamReaderImpl<F, E> implements Api.StreamReader<E>, Faults<any> 
   ) {
     this.place = new WaitingPlace(input, this)
     this.readLine = new ReadLine<LimitOverrunError | E>(this.place)
+  }
+
+  get [TypeId](): Api.TypeId {
+    return TypeId
   }
 
   onFault(fault: ReadFault, operation: string): Exit.Exit<never, any> {

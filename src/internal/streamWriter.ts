@@ -30,8 +30,6 @@ type Effect_ = Effect.Effect<void, ConnectionError>
 
 /** @internal */
 export class StreamWriterImpl implements Api.StreamWriter {
-  readonly [TypeId]: Api.TypeId = TypeId
-
   private writes = 0
   private bytes = 0
 
@@ -40,6 +38,10 @@ export class StreamWriterImpl implements Api.StreamWriter {
     readonly canWriteEof: boolean,
     private readonly remoteAddress: Address
   ) {}
+
+  get [TypeId](): Api.TypeId {
+    return TypeId
+  }
 
   write(data: Uint8Array | string): Effect_ {
     return typeof data === "string" || isBytes(data)

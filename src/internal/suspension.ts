@@ -13,15 +13,7 @@ import * as Effect from "effect/Effect"
 /** `resume` is to be called once; what it is called with after that is ignored. */
 export type Register<A, E> = (resume: (outcome: Effect.Effect<A, E>) => void) => void
 
-interface Operation {
-  readonly _op: string
-  effect_instruction_i0: unknown
-  effect_instruction_i1: unknown
-}
-
-type OperationClass = new(op: string) => Operation
-
-const isOperation = (u: unknown): u is Operation =>
+const isOperation = (u: unknown): u is object =>
   typeof u === "object" && u !== null && "_op" in u && u._op === "Async" &&
   "effect_instruction_i0" in u && typeof u.effect_instruction_i0 === "function" && "effect_instruction_i1" in u
 
@@ -29,6 +21,15 @@ const ignore = (_resume: unknown) => {}
 
 const found = (Effect.async(ignore) as { readonly commit?: () => unknown }).commit?.()
 const model = isOperation(found) ? found : undefined
+
+/** What all of them have in common is in their prototype, for every reader that waits keeps one. */
+class Suspension {
+  constructor(readonly effect_instruction_i0: unknown) {}
+}
+if (model !== undefined) {
+  Object.setPrototypeOf(Suspension.prototype, Object.getPrototypeOf(model))
+  Object.assign(Suspension.prototype, model)
+}
 
 /**
  * An effect that calls `register` each time it runs, and waits until that resumes it. It has nothing to undo when it is
@@ -38,8 +39,5 @@ export const suspension = <A, E = never>(register: Register<A, E>): Effect.Effec
   if (model === undefined) {
     return Effect.async(register)
   }
-  const operation = new (model.constructor as OperationClass)(model._op)
-  operation.effect_instruction_i0 = register
-  operation.effect_instruction_i1 = model.effect_instruction_i1
-  return operation as unknown as Effect.Effect<A, E>
+  return new Suspension(register) as unknown as Effect.Effect<A, E>
 }
