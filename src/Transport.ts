@@ -263,7 +263,7 @@ export interface Listener {
 }
 
 /**
- * Makes an effect interruptible where the program that starts a server is: what a listener may wait for.
+ * Makes an effect interruptible where the program is that connects or starts a server: what a backend may wait for.
  *
  * @since 0.1.0
  * @category models
@@ -311,18 +311,21 @@ export interface TlsProvider {
  *
  * **Interruption**
  *
- * Interrupting `connect` at any moment leaves no socket, timer or descriptor behind. Where it succeeds, the caller has a
- * finalizer in place before it can be interrupted.
- *
- * `listen` and `listenUnix` are run where nothing interrupts them, or a listener that stands could be lost on its way to
- * its caller. What may take long (the lookup of a name) they put into `restore`, while they hold nothing.
+ * Everything is run where nothing interrupts it, or what has been made could be lost on its way to the caller, who has a
+ * finalizer in place before an interruption can come. What may take long is put into `restore`, and what is held then is
+ * freed where that fails or is interrupted: interrupting `connect` leaves no socket, timer or descriptor behind. A
+ * backend that makes no use of `restore` can't be interrupted.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Backend {
-  readonly connect: (options: TcpDialOptions) => Effect.Effect<Transport, ConnectError | TlsError>
-  readonly connectUnix: (path: string, options: UnixDialOptions) => Effect.Effect<Transport, ConnectError | TlsError>
+  readonly connect: (options: TcpDialOptions, restore: Restore) => Effect.Effect<Transport, ConnectError | TlsError>
+  readonly connectUnix: (
+    path: string,
+    options: UnixDialOptions,
+    restore: Restore
+  ) => Effect.Effect<Transport, ConnectError | TlsError>
   readonly listen: (
     options: TcpListenOptions,
     acceptor: Acceptor,

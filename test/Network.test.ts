@@ -495,11 +495,11 @@ describe("interrupting openConnection", () => {
         const [near] = memoryPair()
         let connected: (() => void) | undefined
         const network = Network.make({
-          connect: () =>
-            Effect.async((resume) => {
+          connect: (_, restore) =>
+            restore(Effect.async((resume) => {
               connected = () => resume(Effect.succeed(near))
               return Effect.sync(() => near.destroy())
-            }),
+            })),
           connectUnix: () => Effect.never,
           listen: () => Effect.never,
           listenUnix: () => Effect.never

@@ -17,11 +17,39 @@ import * as Tracer from "effect/Tracer"
 import * as Address from "../src/Address.js"
 import { Background } from "../src/internal/background.js"
 import type { AttemptReceiver, Dialer } from "../src/internal/dial.js"
-import { dial, dialUnix, dialWithin, formatTarget, interleave, withConnectTimeout } from "../src/internal/dial.js"
+import * as Dialling from "../src/internal/dial.js"
+import { formatTarget, interleave } from "../src/internal/dial.js"
 import { ConnectError } from "../src/NetworkError.js"
-import type { TcpDialOptions } from "../src/Transport.js"
+import type { Restore, TcpDialOptions } from "../src/Transport.js"
 import type { Answer, Behaviour, Run, Script, ScriptedDialer, Socket } from "./support/scriptedDialer.js"
 import { failure, runToEnd, scriptedDialer, scriptedResolver } from "./support/scriptedDialer.js"
+
+// Run as a connection is opened: masked, and interruptible where it waits.
+const dial = <A>(
+  options: TcpDialOptions,
+  resolver: Parameters<typeof Dialling.dial>[1],
+  dialer: Dialer<A>
+): Effect.Effect<A, ConnectError> =>
+  Effect.uninterruptibleMask((restore) => Dialling.dial(options, resolver, dialer, restore))
+
+const dialUnix = <A>(
+  path: string,
+  options: Parameters<typeof Dialling.dialUnix>[1],
+  dialer: Dialer<A, Address.UnixAddress>
+): Effect.Effect<A, ConnectError> =>
+  Effect.uninterruptibleMask((restore) => Dialling.dialUnix(path, options, dialer, restore))
+
+const withConnectTimeout = <A, E>(
+  options: {
+    readonly target: string
+    readonly timeout: Duration.DurationInput | undefined
+    readonly close: (made: A) => void
+  },
+  make: (progress: Dialling.Progress, restore: Restore) => Effect.Effect<A, E>
+): Effect.Effect<A, E | ConnectError> =>
+  Effect.uninterruptibleMask((restore) =>
+    Dialling.withConnectTimeout(options, restore, (progress, _fiber, restore) => make(progress, restore))
+  )
 
 type Addresses = ReadonlyArray<readonly [address: string, behaviour: Behaviour]>
 
@@ -1083,15 +1111,16 @@ describe("connectTimeout", () => {
   const overTls = (dialer: ScriptedDialer, timeout: Duration.DurationInput, handshake: Effect.Effect<void>) =>
     withConnectTimeout(
       { target: "test.example:443", timeout, close: dialer.close },
-      (progress) =>
-        dialWithin(
+      (progress, restore) =>
+        Dialling.dialWithin(
           progress,
           { host: "test.example", port: 443 },
           scriptedResolver([100, ["1.1.1.1", "2.2.2.2"]]),
-          dialer
+          dialer,
+          restore
         ).pipe(Effect.flatMap((socket) => {
           progress.phase = "tls"
-          return handshake.pipe(
+          return restore(handshake).pipe(
             Effect.as(socket),
             Effect.onInterrupt(() => Effect.sync(() => dialer.close(socket)))
           )

@@ -14,6 +14,7 @@ import { AcceptedTransports } from "../src/internal/node/accepted.js"
 import { backend } from "../src/internal/node/backend.js"
 import { socketSettings } from "../src/internal/node/socketSettings.js"
 import { coalesce, fromDuplex, fromSocket, tcpAddress } from "../src/internal/node/transport.js"
+import { maskOnce } from "../src/internal/once.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import type { StreamWriter } from "../src/StreamWriter.js"
 import {
@@ -1205,7 +1206,9 @@ describe("an interrupted connect", () => {
       const resources = () => process.getActiveResourcesInfo().filter((name) => name.startsWith("TCP")).sort()
       const [descriptors, before] = [openDescriptors(), resources()]
       for (let i = 0; i < 20; i++) {
-        const fiber = yield* Effect.fork(backend.connect({ host: "127.0.0.1", port, localAddress: "127.0.0.1" }))
+        const fiber = yield* Effect.fork(
+          maskOnce((restore) => backend.connect({ host: "127.0.0.1", port, localAddress: "127.0.0.1" }, restore))
+        )
         yield* Effect.promise(() => turns(i % 4))
         assert.strictEqual(fiber.unsafePoll(), null, "the connection should have gone unanswered")
         yield* Fiber.interrupt(fiber)

@@ -391,7 +391,7 @@ describe("a name that no socket can have", () => {
       assert.deepStrictEqual(error.code, Option.some("ENAMETOOLONG"))
       assert.include(error.message, `can have ${longestPath} bytes here, and this one has ${longestPath + 1}`)
       assert.deepStrictEqual(Fs.readdirSync(dir), [])
-      const dialled = yield* Effect.flip(backend.connectUnix(path, {}))
+      const dialled = yield* Effect.flip(backend.connectUnix(path, {}, Effect.interruptible))
       assert.include(dialled.message, `can have ${longestPath} bytes here, and this one has ${longestPath + 1}`)
     }))
 
@@ -433,7 +433,7 @@ describe.skipIf(!linux)("a name in the abstract namespace", () => {
       const acceptor = new Accepted()
       const listener = yield* listen(path, { mode: 0o600 }, acceptor)
       assert.deepStrictEqual(listener.addresses, [Address.unix(path)])
-      const transport = yield* backend.connectUnix(path, {})
+      const transport = yield* backend.connectUnix(path, {}, Effect.interruptible)
       assert.deepStrictEqual(transport.remoteAddress, Address.unix(path))
       yield* Effect.promise(() => until(() => acceptor.transports.length === 1))
       transport.destroy()
@@ -441,7 +441,7 @@ describe.skipIf(!linux)("a name in the abstract namespace", () => {
       assert.strictEqual(error.reason, "AddressInUse")
       yield* listener.close
       yield* listener.close
-      const refused = yield* Effect.flip(backend.connectUnix(path, {}))
+      const refused = yield* Effect.flip(backend.connectUnix(path, {}, Effect.interruptible))
       assert.strictEqual(refused._tag === "ConnectError" && refused.reason, "Refused")
       assert.strictEqual(refused.message, `connect to @${path.slice(1)}: nobody listens there (ECONNREFUSED)`)
       yield* listen(path)
@@ -511,7 +511,7 @@ describe("connecting to a Unix socket", () => {
       yield* stale(`${dir}/stale`)
       Fs.writeFileSync(`${dir}/file`, "")
       for (const [name, reason] of [["stale", "Refused"], ["file", "Refused"], ["none", "NotFound"]] as const) {
-        const error = yield* Effect.flip(backend.connectUnix(`${dir}/${name}`, {}))
+        const error = yield* Effect.flip(backend.connectUnix(`${dir}/${name}`, {}, Effect.interruptible))
         assert.strictEqual(error._tag, "ConnectError")
         assert.strictEqual(error.reason, reason)
       }

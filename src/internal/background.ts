@@ -14,6 +14,8 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
+import * as RuntimeFlags from "effect/RuntimeFlags"
+import type { Restore } from "../Transport.js"
 import { maskOnce } from "./once.js"
 import { suspension } from "./suspension.js"
 
@@ -26,21 +28,30 @@ const nothing = () => {}
 
 /**
  * `Effect.async` for what must not leak: what `register` begins is ended by the effect that it returns, whenever the
- * outcome is not a success that the caller gets. To be run once, at once.
+ * outcome is not a success. To be run once, at once, where nothing interrupts; `restore` lets interruptions in.
  *
  * `Effect.async` puts its canceller in place one step after it has registered. An interruption that comes in between
  * (from what `register` itself calls, or because the scheduler let another fiber run after just that step) finds none.
  *
  * @internal
  */
+export const asyncOwnedWithin = <A, E>(
+  restore: Restore,
+  register: (resume: (outcome: Effect.Effect<A, E>) => void) => Effect.Effect<void>
+): Effect.Effect<A, E> => {
+  const slot = new Slot<A, E>()
+  const stop = register((outcome) => slot.put(outcome))
+  return Effect.catchAllCause(restore(slot.taken()), (cause) => Effect.zipRight(stop, Effect.failCause(cause)))
+}
+
+/**
+ * The same for whoever has nothing to lose between the success and what comes next.
+ *
+ * @internal
+ */
 export const asyncOwned = <A, E>(
   register: (resume: (outcome: Effect.Effect<A, E>) => void) => Effect.Effect<void>
-): Effect.Effect<A, E> =>
-  maskOnce((restore) => {
-    const slot = new Slot<A, E>()
-    const stop = register((outcome) => slot.put(outcome))
-    return Effect.catchAllCause(restore(slot.taken()), (cause) => Effect.zipRight(stop, Effect.failCause(cause)))
-  })
+): Effect.Effect<A, E> => maskOnce((restore) => asyncOwnedWithin(restore, register))
 
 /** What is waited for, which may come before the wait. It knows nobody, for `restore` keeps the wait: see `once.ts`. */
 class Slot<A, E> {
@@ -96,9 +107,13 @@ export class Background {
   }
 
   /** `onExit` is not called for a fiber that `closeWith` ended. */
-  fork<A, E>(effect: Effect.Effect<A, E>, onExit: (exit: Exit.Exit<A, E>) => void): Fiber.RuntimeFiber<A, E> {
+  fork<A, E>(
+    effect: Effect.Effect<A, E>,
+    onExit: (exit: Exit.Exit<A, E>) => void,
+    runtime = this.runtime
+  ): Fiber.RuntimeFiber<A, E> {
     const fibers = this.fibers ??= new Set()
-    const fiber = Runtime.runFork(this.runtime, effect)
+    const fiber = Runtime.runFork(runtime, effect)
     fibers.add(fiber)
     fiber.addObserver((exit) => {
       fibers.delete(fiber)
@@ -107,6 +122,11 @@ export class Background {
       }
     })
     return fiber
+  }
+
+  /** The same with an effect that nothing interrupts but for what it makes interruptible, so that its success arrives. */
+  forkMasked<A, E>(effect: Effect.Effect<A, E>, onExit: (exit: Exit.Exit<A, E>) => void): Fiber.RuntimeFiber<A, E> {
+    return this.fork(effect, onExit, Runtime.disableRuntimeFlag(this.runtime, RuntimeFlags.Interruption))
   }
 
   /** Runs the task later, unless what is returned is called before. */

@@ -8,7 +8,8 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import { type ConnectAttempt, ConnectError } from "../NetworkError.js"
-import { asyncOwned, Background } from "./background.js"
+import type { Restore } from "../Transport.js"
+import { asyncOwnedWithin, Background } from "./background.js"
 
 const phases = {
   lookup: "during name lookup",
@@ -48,11 +49,11 @@ export const outOfTime = (target: string, timeout: Duration.Duration, progress: 
  * **Details**
  *
  * Without a limit this is `make`, and costs nothing. `close` gets what was made in the very moment in which the caller
- * was interrupted.
+ * was interrupted. To be run where nothing interrupts, as `make` is.
  *
  * **Interruption**
  *
- * `make` is interrupted, and waited for. What it holds it frees.
+ * What `make` puts into its `restore` is interrupted, and waited for. What it holds it frees.
  *
  * @internal
  */
@@ -62,20 +63,25 @@ export const withConnectTimeout = <A, E, R>(
     readonly timeout: Duration.DurationInput | undefined
     readonly close: (made: A) => void
   },
-  make: (progress: Progress, fiber: Fiber.RuntimeFiber<unknown, unknown>) => Effect.Effect<A, E, R>
+  restore: Restore,
+  make: (
+    progress: Progress,
+    fiber: Fiber.RuntimeFiber<unknown, unknown>,
+    restore: Restore
+  ) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | ConnectError, R> => {
   const timeout = Duration.decode(options.timeout ?? Duration.infinity)
   if (!Duration.isFinite(timeout)) {
-    return Effect.withFiberRuntime((fiber) => make(new Progress(), fiber))
+    return Effect.withFiberRuntime((fiber) => make(new Progress(), fiber, restore))
   }
   return Effect.withFiberRuntime((parent) =>
-    asyncOwned<A, E | ConnectError>((resume) => {
+    asyncOwnedWithin<A, E | ConnectError>(restore, (resume) => {
       const background = new Background(parent)
       const progress = new Progress()
 
       // The context that R asks for is the parent's, which the background runs everything with.
-      const fiber = background.fork(
-        Effect.withFiberRuntime((fiber) => make(progress, fiber)) as Effect.Effect<A, E>,
+      const fiber = background.forkMasked(
+        Effect.withFiberRuntime((fiber) => make(progress, fiber, Effect.interruptible)) as Effect.Effect<A, E>,
         (exit) => resume(background.closeWith(exit))
       )
       const stop = Effect.suspend(() => Effect.zipRight(background.closeWith(Exit.void), Fiber.await(fiber)))

@@ -33,7 +33,7 @@ import * as Option from "effect/Option"
 import * as Address from "../Address.js"
 import { type AddressReason, ConnectError } from "../NetworkError.js"
 import { ResolveError, type Service as ResolverService } from "../Resolver.js"
-import type { TcpDialOptions, UnixDialOptions } from "../Transport.js"
+import type { Restore, TcpDialOptions, UnixDialOptions } from "../Transport.js"
 import { Background } from "./background.js"
 import { Progress, withConnectTimeout } from "./connectTimeout.js"
 import { type Dialer, type Local, Race, type RaceOptions } from "./dialRace.js"
@@ -122,7 +122,8 @@ const eitherOf = (a: ResolveError, b: ResolveError): ResolveError => {
  *
  * **Interruption**
  *
- * At any moment it leaves no socket, timer or fiber behind.
+ * At any moment it leaves no socket, timer or fiber behind. To be run where nothing interrupts; `restore` lets
+ * interruptions in.
  *
  * **Errors**
  *
@@ -137,15 +138,22 @@ const eitherOf = (a: ResolveError, b: ResolveError): ResolveError => {
 export const dial = <A>(
   options: TcpDialOptions,
   resolver: ResolverService,
-  dialer: Dialer<A>
+  dialer: Dialer<A>,
+  restore: Restore
 ): Effect.Effect<A, ConnectError> =>
   isNumeric(options)
-    ? Effect.withFiberRuntime((fiber) => begin(fiber, new Progress(), options, resolver, dialer, limitOf(options)))
-    : withConnectTimeout({
-      target: formatTarget(options.host, options.port),
-      timeout: options.connectTimeout,
-      close: dialer.close
-    }, (progress, fiber) => begin(fiber, progress, options, resolver, dialer))
+    ? Effect.withFiberRuntime((fiber) =>
+      begin(fiber, new Progress(), options, resolver, dialer, restore, limitOf(options))
+    )
+    : withConnectTimeout(
+      {
+        target: formatTarget(options.host, options.port),
+        timeout: options.connectTimeout,
+        close: dialer.close
+      },
+      restore,
+      (progress, fiber, restore) => begin(fiber, progress, options, resolver, dialer, restore)
+    )
 
 /** Whether there is nothing to look up: then the race is all there is, and keeps to a time limit by itself. */
 const isNumeric = ({ host, localAddress }: TcpDialOptions): boolean =>
@@ -162,11 +170,12 @@ const begin = <A>(
   options: TcpDialOptions,
   resolver: ResolverService,
   dialer: Dialer<A>,
+  restore: Restore,
   timeout?: Duration.Duration
 ): Effect.Effect<A, ConnectError> => {
   const background = new Background(fiber)
   return new TcpDial(background, observe(fiber, background, options), progress, options, resolver, dialer, timeout)
-    .run()
+    .run(restore)
 }
 
 /**
@@ -178,9 +187,10 @@ export const dialWithin = <A>(
   progress: Progress,
   options: TcpDialOptions,
   resolver: ResolverService,
-  dialer: Dialer<A>
+  dialer: Dialer<A>,
+  restore: Restore
 ): Effect.Effect<A, ConnectError> =>
-  Effect.withFiberRuntime((fiber) => begin(fiber, progress, options, resolver, dialer))
+  Effect.withFiberRuntime((fiber) => begin(fiber, progress, options, resolver, dialer, restore))
 
 type Addresses = ReadonlyArray<Address.TcpAddress>
 
@@ -217,16 +227,16 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
     this.race = new Race(this)
   }
 
-  run(): Effect.Effect<A, ConnectError> {
+  run(restore: Restore): Effect.Effect<A, ConnectError> {
     const { family, localAddress } = this.options
     if (localAddress === undefined) {
-      return this.connect()
+      return this.connect(restore)
     }
     if (ipFamily(localAddress) !== 0) {
       this.locals = [localAddress]
-      return this.connect()
+      return this.connect(restore)
     }
-    return Effect.matchEffect(this.lookup(localAddress, family), {
+    return Effect.matchEffect(restore(this.lookup(localAddress, family)), {
       onFailure: (error) => {
         const reason = reasonOf(error)
         return Effect.fail(this.refusal(
@@ -236,27 +246,27 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
       },
       onSuccess: (addresses) => {
         this.locals = addresses.map((address) => address.host)
-        return this.connect()
+        return this.connect(restore)
       }
     })
   }
 
-  private connect(): Effect.Effect<A, ConnectError> {
+  private connect(restore: Restore): Effect.Effect<A, ConnectError> {
     const { family, host, port } = this.options
     const literal = ipFamily(host)
     if (literal !== 0) {
       return family === undefined || family === literal
-        ? this.race.run(() => this.offer([Address.tcp(host, port)], false))
+        ? this.race.run(restore, () => this.offer([Address.tcp(host, port)], false))
         : Effect.fail(
           this.refusal("NameNotFound", `it is an IPv${literal} address, and one of IPv${family} was asked for`)
         )
     }
     if (family === undefined && this.resolver.separateFamilies === true) {
-      return this.race.run(() => this.lookupApart())
+      return this.race.run(restore, () => this.lookupApart())
     }
-    return Effect.matchEffect(this.lookup(host, family), {
+    return Effect.matchEffect(restore(this.lookup(host, family)), {
       onFailure: (error) => Effect.fail(this.unresolved(error)),
-      onSuccess: (addresses) => this.race.run(() => this.offer(addresses, false))
+      onSuccess: (addresses) => this.race.run(restore, () => this.offer(addresses, false))
     })
   }
 
@@ -384,9 +394,10 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
 export const dialUnix = <A>(
   path: string,
   options: UnixDialOptions,
-  dialer: Dialer<A, Address.UnixAddress>
+  dialer: Dialer<A, Address.UnixAddress>,
+  restore: Restore
 ): Effect.Effect<A, ConnectError> =>
-  Effect.withFiberRuntime((fiber) => beginUnix(fiber, new Progress(), path, dialer, limitOf(options)))
+  Effect.withFiberRuntime((fiber) => beginUnix(fiber, new Progress(), path, dialer, restore, limitOf(options)))
 
 /**
  * The same as a part of more.
@@ -396,14 +407,17 @@ export const dialUnix = <A>(
 export const dialUnixWithin = <A>(
   progress: Progress,
   path: string,
-  dialer: Dialer<A, Address.UnixAddress>
-): Effect.Effect<A, ConnectError> => Effect.withFiberRuntime((fiber) => beginUnix(fiber, progress, path, dialer))
+  dialer: Dialer<A, Address.UnixAddress>,
+  restore: Restore
+): Effect.Effect<A, ConnectError> =>
+  Effect.withFiberRuntime((fiber) => beginUnix(fiber, progress, path, dialer, restore))
 
 const beginUnix = <A>(
   fiber: Fiber.RuntimeFiber<unknown, unknown>,
   progress: Progress,
   path: string,
   dialer: Dialer<A, Address.UnixAddress>,
+  restore: Restore,
   timeout?: Duration.Duration
 ): Effect.Effect<A, ConnectError> => {
   const background = new Background(fiber)
@@ -418,5 +432,5 @@ const beginUnix = <A>(
     delay: Infinity,
     timeout
   })
-  return race.run(() => race.offer([Address.unix(path)], false))
+  return race.run(restore, () => race.offer([Address.unix(path)], false))
 }

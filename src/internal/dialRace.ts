@@ -24,7 +24,8 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Address from "../Address.js"
 import { type AddressReason, type ConnectAttempt, ConnectError } from "../NetworkError.js"
-import { asyncOwned, type Background } from "./background.js"
+import type { Restore } from "../Transport.js"
+import { asyncOwnedWithin, type Background } from "./background.js"
 import { outOfTime, type Progress } from "./connectTimeout.js"
 import type { DialObserver } from "./dialTelemetry.js"
 
@@ -145,8 +146,8 @@ export class Race<A, Where extends Address.Address> {
   }
 
   /** The race as an effect; `begin` offers it the first addresses, or sees to it that someone does. */
-  run(begin: () => void): Effect.Effect<A, ConnectError> {
-    return asyncOwned((resume) => {
+  run(restore: Restore, begin: () => void): Effect.Effect<A, ConnectError> {
+    return asyncOwnedWithin(restore, (resume) => {
       this.resume = resume
       begin()
       this.limit()

@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Connection from "../Connection.js"
 import type * as Api from "../Network.js"
-import type { Backend, SocketOptions, Transport } from "../Transport.js"
+import type { Backend, Restore, SocketOptions, Transport } from "../Transport.js"
 import * as argument from "./argument.js"
 import { openWith, optionProblem, scopeOf, tlsProblem } from "./connection.js"
 import { maskOnce } from "./once.js"
@@ -54,9 +54,9 @@ export const make = (backend: Backend): Api.Service => ({
         (typeof options.tls === "object" ? tlsProblem("tls: ", options.tls) : undefined) ??
         socketProblem(options) ??
         optionProblem(options),
-      () => {
+      (restore) => {
         const host = unbracketed(options.host)
-        return backend.connect(host === options.host ? options : { ...options, host })
+        return backend.connect(host === options.host ? options : { ...options, host }, restore)
       }
     ),
 
@@ -71,7 +71,7 @@ export const make = (backend: Backend): Api.Service => ({
           ? "tls: serverName must say whom the certificate must be for, unless verify is false, got undefined"
           : undefined) ??
         optionProblem(options),
-      () => backend.connectUnix(path, options)
+      (restore) => backend.connectUnix(path, options, restore)
     ),
 
   startServer: (options, handler) =>
@@ -128,13 +128,13 @@ const unbracketed = (host: string): string =>
 const open = <E>(
   options: Connection.Options,
   problem: argument.Problem,
-  connect: () => Effect.Effect<Transport, E>
+  connect: (restore: Restore) => Effect.Effect<Transport, E>
 ): Effect.Effect<Connection.Connection, E, Scope.Scope> =>
   problem !== undefined
     ? argument.illegal(problem)
     : Effect.withFiberRuntime((fiber) => {
       const scope = scopeOf(fiber)
       return maskOnce((restore) =>
-        Effect.flatMap(restore(connect()), (transport) => openWith(fiber, scope, transport, options))
+        Effect.flatMap(connect(restore), (transport) => openWith(fiber, scope, transport, options))
       )
     })

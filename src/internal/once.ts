@@ -11,6 +11,7 @@
  * where an effect is made as it is run, inside of `suspend` for instance.
  */
 import * as Effect from "effect/Effect"
+import type { Restore } from "../Transport.js"
 import type { Register } from "./suspension.js"
 
 class Cell<A, B> {
@@ -48,8 +49,6 @@ export const suspendOnce = <A, E, R>(make: () => Effect.Effect<A, E, R>): Effect
   const cell = new Cell<void, Effect.Effect<A, E, R>>(make)
   return Effect.suspend(() => cell.take())
 }
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** `Effect.uninterruptibleMask`. */
 export const maskOnce = <A, E, R>(use: (restore: Restore) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {

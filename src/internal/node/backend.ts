@@ -20,38 +20,40 @@ import { listenUnix } from "./unixSocket.js"
 
 /** @internal */
 export const backend: Backend = {
-  connect: (options) =>
+  connect: (options, restore) =>
     withResolver(
       options.localAddress === undefined ? options.host : [options.host, options.localAddress],
       systemResolver,
       (resolver) => {
         const dialer = tcpDialer(options)
         return options.tls === undefined || options.tls === false
-          ? dial(options, resolver, dialer)
+          ? dial(options, resolver, dialer, restore)
           : dialTls(
             connectTls,
             formatTarget(options.host, options.port),
             options.connectTimeout,
-            (progress) => dialWithin(progress, options, resolver, dialer),
+            (progress, restore) => dialWithin(progress, options, resolver, dialer, restore),
             options.tls === true ? {} : options.tls,
-            options.host
+            options.host,
+            restore
           )
       }
     ),
 
-  connectUnix: (path, options) =>
+  connectUnix: (path, options, restore) =>
     Effect.suspend(() => {
       const problem = pathProblem(path)
       return problem === undefined
         ? options.tls === undefined
-          ? dialUnix(path, options, unixDialer)
+          ? dialUnix(path, options, unixDialer, restore)
           : dialTls(
             connectTls,
             path,
             options.connectTimeout,
-            (progress) => dialUnixWithin(progress, path, unixDialer),
+            (progress, restore) => dialUnixWithin(progress, path, unixDialer, restore),
             options.tls,
-            undefined
+            undefined,
+            restore
           )
         : Effect.fail(
           new ConnectError({

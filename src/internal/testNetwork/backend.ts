@@ -42,7 +42,7 @@ const noTls: Pick<TlsProvider, "connect" | "listen"> = {
 export const backendOf = (world: World, host: Host): Backend => {
   const tls = world.tls ?? noTls
   return {
-    connect: (options) =>
+    connect: (options, restore) =>
       Effect.clockWith((clock) =>
         withResolver(
           options.localAddress === undefined ? options.host : [options.host, options.localAddress],
@@ -50,20 +50,21 @@ export const backendOf = (world: World, host: Host): Backend => {
           (resolver) => {
             const dialer = tcpDialer(world, host, timelineOf(clock))
             return options.tls === undefined || options.tls === false
-              ? dial<Transport>(options, resolver, dialer)
+              ? dial<Transport>(options, resolver, dialer, restore)
               : dialTls(
                 tls.connect,
                 formatTarget(options.host, options.port),
                 options.connectTimeout,
-                (progress) => dialWithin<Transport>(progress, options, resolver, dialer),
+                (progress, restore) => dialWithin<Transport>(progress, options, resolver, dialer, restore),
                 options.tls === true ? {} : options.tls,
-                options.host
+                options.host,
+                restore
               )
           }
         )
       ),
 
-    connectUnix: (path, options) =>
+    connectUnix: (path, options, restore) =>
       Effect.clockWith((clock) => {
         const problem = pathProblem(path)
         const dialer = unixDialer(world, host, timelineOf(clock))
@@ -79,14 +80,15 @@ export const backendOf = (world: World, host: Host): Backend => {
             })
           )
           : options.tls === undefined
-          ? dialUnix<Transport>(path, options, dialer)
+          ? dialUnix<Transport>(path, options, dialer, restore)
           : dialTls(
             tls.connect,
             path,
             options.connectTimeout,
-            (progress) => dialUnixWithin<Transport>(progress, path, dialer),
+            (progress, restore) => dialUnixWithin<Transport>(progress, path, dialer, restore),
             options.tls,
-            undefined
+            undefined,
+            restore
           )
       }),
 
