@@ -203,8 +203,8 @@ export interface Options extends StreamReader.Options {
    * This and the other limits here end the connection: reads and writes fail with the reason, once what was received has
    * been read, and `awaitClosed` gives it. The two that only a silent peer passes, `idleTimeout` and `readTimeout`, end
    * it in order (but `idleTimeout` by a reset where the peer has not taken what is queued for it), the other two by a
-   * reset. A limit for a single operation is `Effect.timeout` around it, which loses no byte and leaves the connection as
-   * it is.
+   * reset. A limit for a single read is `Effect.timeout` around it, which loses no byte and leaves the connection as it
+   * is. Around a write it leaves open whether that was sent: see `StreamWriter.write`.
    */
   readonly idleTimeout?: Duration.DurationInput | undefined
   /**

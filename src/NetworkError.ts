@@ -36,7 +36,8 @@ const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" 
  *
  * **Details**
  *
- * `expected` is the number of bytes that a read by length asked for, and `None` where a separator was looked for.
+ * `expected` is the number of bytes that a read by length asked for, and `None` where a separator was looked for. What a
+ * `skipUntil` has dropped is not in `partial`.
  *
  * @since 0.1.0
  * @category errors
@@ -59,6 +60,10 @@ export class IncompleteReadError
   })
 {
   override get message(): string {
+    if (this.operation === "skipUntil") {
+      return `skipUntil${from(this.remoteAddress)}: the stream ended before the separator came; ` +
+        "what was skipped by then is gone"
+    }
     const wanted = Option.match(this.expected, {
       onNone: () => "the separator came",
       onSome: (expected) => `all ${expected} had arrived`
@@ -76,7 +81,12 @@ export class IncompleteReadError
  *
  * `limit` is in bytes, and counts what comes before the separator. `consumed` is how much can be read away without
  * cutting a separator in two: the bytes before the separator when `found`, else what is certain not to begin one.
- * `readExactly(consumed)` keeps those bytes, `skipUntil(separator)` drops the whole of the over-long part.
+ *
+ * The same read fails again as long as those bytes are there, also when the stream has ended behind them, so there has to
+ * be another one before it. `readExactly(consumed)` keeps the bytes: what is left is a separator and what follows it, or,
+ * not found, the rest, which may be over-long as well. `skipUntil(separator)` drops all of it, and fails with an
+ * `IncompleteReadError` where the stream ends first. `lines` and `forEachLine` do this by themselves, with
+ * `onOverrun: "skip"` or `"truncate"`.
  *
  * @since 0.1.0
  * @category errors
@@ -85,10 +95,11 @@ export class IncompleteReadError
  * import { StreamReader } from "effect-netstreams"
  * import { Effect } from "effect"
  *
- * // An over-long command is dropped, and the next one is read.
+ * // Commands that are over-long are dropped, and the next one is read.
  * const command = (reader: StreamReader.StreamReader) =>
  *   reader.readLine.pipe(
- *     Effect.catchTag("LimitOverrunError", () => Effect.zipRight(reader.skipUntil("\n"), reader.readLine))
+ *     Effect.tapErrorTag("LimitOverrunError", () => reader.skipUntil("\n")),
+ *     Effect.retry({ while: (error) => error._tag === "LimitOverrunError" })
  *   )
  * ```
  */

@@ -194,7 +194,8 @@ export interface StreamReader<out E = ConnectionError> {
    *
    * **Interruption** leaves every byte.
    *
-   * **Errors**: `LimitOverrunError` as `readUntil`; the buffer is as it was.
+   * **Errors**: `LimitOverrunError` as `readUntil`; the buffer is as it was, so reading again fails again. Its
+   * documentation has the ways on.
    */
   readonly readLine: Effect.Effect<Uint8Array, LimitOverrunError | E>
 

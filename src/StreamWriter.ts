@@ -47,7 +47,10 @@ export interface StreamWriter {
    *
    * Returning does not mean that the peer has it, nor that the operating system has: see `flush`.
    *
-   * **Interruption**: it has been handed over whole, or not at all.
+   * **Interruption**: it has been handed over whole, or not at all, and whoever interrupts it is not told which. So
+   * after a timeout nothing more can be said to the peer that makes sense to it: to limit writing, use the connection's
+   * `writeTimeout`, or close the connection. A write that must not be broken off, such as a request on a connection that
+   * others use too, is to be made `Effect.uninterruptible`.
    *
    * @example
    * ```ts
@@ -84,12 +87,14 @@ export interface StreamWriter {
   readonly flush: Effect.Effect<void, ConnectionError>
 
   /**
-   * Ends the writing side after what is queued: the peer reads its end of stream, and may go on sending. Does nothing
-   * where it has ended in this way.
+   * Ends the writing side after what is queued: the peer reads its end of stream, and may go on sending.
    *
    * **Details**
    *
-   * A write that other fibers have in line, waiting for room, fails.
+   * A write that other fibers have in line, waiting for room, fails. To end it again does nothing, also when the peer has
+   * ended its side too, or the connection was closed.
+   *
+   * **Errors**: `"Closed"` where the connection was closed before; how it ended where that was not in order.
    */
   readonly writeEof: Effect.Effect<void, ConnectionError>
 

@@ -287,6 +287,18 @@ describe("NetworkError", () => {
       )
     })
 
+    it("that what a skipUntil has dropped at the end is gone", () => {
+      assert.strictEqual(
+        new NetworkError.IncompleteReadError({
+          partial: new Uint8Array(1),
+          expected: Option.none(),
+          operation: "skipUntil",
+          remoteAddress: Option.some(peer)
+        }).message,
+        "skipUntil from 192.0.2.1:443: the stream ended before the separator came; what was skipped by then is gone"
+      )
+    })
+
     it("how far a read went past its limit, that nothing is lost, and three ways on", () => {
       assert.strictEqual(
         overrun.full.message,

@@ -267,6 +267,13 @@ describe("StreamReader, by separator", () => {
       Effect.gen(function*() {
         yield* everyWay({ input: "abc", reads: [[skipUntil("\n"), incomplete("")], [atEof, "true"]] })
         yield* everyWay({ input: "abc\r", reads: [[skipUntil("\r\n"), incomplete("\r")], [atEof, "true"]] })
+        const { reader } = yield* fed("abc\r", "eof")
+        const error = yield* Effect.flip(reader.skipUntil("\r\n"))
+        assert(error instanceof NetworkError.IncompleteReadError)
+        assert.strictEqual(
+          error.message,
+          "skipUntil: the stream ended before the separator came; what was skipped by then is gone"
+        )
       }))
 
     it.effect("holds no more in the buffer than a separator may need", () =>

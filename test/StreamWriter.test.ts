@@ -13,7 +13,7 @@ import * as Crypto from "node:crypto"
 import * as Net from "node:net"
 import { runInNewContext } from "node:vm"
 import * as Connection from "../src/Connection.js"
-import { connectionLimits } from "../src/internal/connection.js"
+import { type ConnectionImpl, connectionLimits } from "../src/internal/connection.js"
 import { ConnectionError } from "../src/NetworkError.js"
 import * as StreamWriter from "../src/StreamWriter.js"
 import type { TransportFailure } from "../src/Transport.js"
@@ -659,6 +659,45 @@ describe("writeEof", () => {
       yield* settle
       assert.strictEqual(received(), x(9))
       assert.isTrue(state.ended)
+    }))
+
+  it.scoped("again it is harmless, also after the end, where that came in order", () =>
+    Effect.gen(function*() {
+      for (const reason of ["Peer", "Local"] as const) {
+        const { connection, near, received, writer } = yield* make(stalled)
+        yield* writer.write("all")
+        yield* writer.writeEof
+        const end = yield* Effect.fork(reason === "Peer" ? connection.awaitClosed : connection.close)
+        yield* settle
+        assert.strictEqual(yield* connection.isClosing, reason === "Local")
+        yield* writer.writeEof
+        near.widen()
+        yield* Fiber.join(end)
+        yield* writer.writeEof
+        assert.strictEqual((yield* connection.awaitClosed)._tag, reason)
+        assert.strictEqual(received(), "all")
+        assert.strictEqual(reasonOf(yield* Effect.exit(writer.write("x"))), "Closed")
+      }
+    }))
+
+  it.scoped("again it fails where the connection has failed since, was aborted or gone over to another", () =>
+    Effect.gen(function*() {
+      const broken = yield* make(stalled)
+      yield* broken.writer.writeEof
+      broken.near.fail(reset)
+      yield* settle
+      assert.strictEqual(reasonOf(yield* Effect.exit(broken.writer.writeEof)), "Reset")
+
+      const aborted = yield* make(stalled)
+      yield* aborted.writer.writeEof
+      yield* aborted.connection.abort
+      assert.strictEqual(reasonOf(yield* Effect.exit(aborted.writer.writeEof)), "Aborted")
+
+      const spent = yield* make()
+      yield* spent.writer.writeEof
+      const successor = (spent.connection as ConnectionImpl).interpose((lower) => lower)
+      assert.strictEqual(reasonOf(yield* Effect.exit(spent.writer.writeEof)), "Closed")
+      yield* successor.writer.writeEof
     }))
 
   it.scoped("fails the writes that wait in line, and not the one that was handed over", () =>

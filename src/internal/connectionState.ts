@@ -86,6 +86,7 @@ export class ConnectionState implements TransportReceiver, Timed {
   closed: Closed | undefined = undefined
 
   private phase: "open" | "closing" | "aborting" | "spent" = "open"
+  /** By `writeEof`. */
   private writeEnded = false
   /** Who will have ended it, when the close that has begun succeeds. */
   private closingBy: "Local" | "Peer" = "Local"
@@ -136,6 +137,12 @@ export class ConnectionState implements TransportReceiver, Timed {
       (this.phase === "aborting" ? abortedHere : this.phase !== "open" || this.writeEnded ? closedHere : undefined)
   }
 
+  /** Why `writeEof` can't end this side, or `undefined`. Where it has, it may be done again, as long as all goes in order. */
+  get eofEnding(): Ending | undefined {
+    const ending = this.writeEnding
+    return this.writeEnded && ending === closedHere && !this.isSpent ? undefined : ending
+  }
+
   /** Why what was handed over will not be sent any more, or `undefined`. */
   get flushEnding(): Ending | undefined {
     return this.closed !== undefined
@@ -178,7 +185,6 @@ export class ConnectionState implements TransportReceiver, Timed {
     this.input.pushFailure(this.expired ?? closedHere)
     this.output.close()
     if (!this.writeEnded) {
-      this.writeEnded = true
       this.wire.end()
     }
     this.wire.resume()

@@ -76,8 +76,9 @@ export class StreamWriterImpl implements Api.StreamWriter {
 
   get writeEof(): Effect_ {
     return Effect.suspend(() => {
-      if (this.state.isClosing) {
-        return this.fail(this.state.writeEnding!)
+      const ending = this.state.eofEnding
+      if (ending !== undefined) {
+        return this.fail(ending)
       }
       this.state.writeEof()
       return Exit.void
