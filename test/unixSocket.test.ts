@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import { spawn } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
 import * as Fs from "node:fs"
 import { createRequire, syncBuiltinESMExports } from "node:module"
@@ -54,6 +54,25 @@ const stale = (path: string): Effect.Effect<void> =>
     Fs.renameSync(`${path}.bound`, path)
     await new Promise((resolve) => server.close(resolve))
   })
+
+/** Calls `look` in the moment in which a socket gets its name: until then it is in a directory of its own. */
+const atTheLink = <A, E, R>(look: (from: string) => void, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+  const fs: typeof Fs = createRequire(import.meta.url)("node:fs")
+  const { linkSync } = fs
+  const replaceLink = (by: typeof linkSync) =>
+    Effect.sync(() => {
+      fs.linkSync = by
+      syncBuiltinESMExports()
+    })
+  return Effect.acquireUseRelease(
+    replaceLink((from, to) => {
+      look(String(from))
+      linkSync(from, to)
+    }),
+    () => effect,
+    () => replaceLink(linkSync)
+  )
+}
 
 const detailOf = (error: ListenError) => Option.getOrElse(error.detail, () => "")
 
@@ -132,6 +151,28 @@ describe("listening on a Unix socket", () => {
       `)
       assert.strictEqual(status, 0, stderr)
       assert.strictEqual(stdout, "unix:x.sock x.sock\n0\n")
+    }), 30_000)
+
+  it.scopedLive("can serve after the process has changed its directory", () =>
+    Effect.gen(function*() {
+      const dir = yield* directory
+      Fs.mkdirSync(`${dir}/there`)
+      const { status, stderr, stdout } = runScript(`
+        import * as Effect from "effect/Effect"
+        import * as Fs from "node:fs"
+        import { listenUnix } from "./src/internal/node/unixSocket.ts"
+        process.chdir(${JSON.stringify(dir)})
+        const listener = await Effect.runPromise(
+          listenUnix("there/x.sock", { startServing: false }, { onTransport: () => {}, onError: () => {} })
+        )
+        process.chdir("/")
+        await Effect.runPromise(listener.start)
+        console.log(Fs.readdirSync(${JSON.stringify(`${dir}/there`)}).join())
+        await Effect.runPromise(listener.close)
+        console.log(Fs.readdirSync(${JSON.stringify(`${dir}/there`)}).length)
+      `)
+      assert.strictEqual(status, 0, stderr)
+      assert.strictEqual(stdout, "x.sock\n0\n")
     }), 30_000)
 })
 
@@ -308,20 +349,9 @@ describe("the file's mode", () => {
       const dir = yield* directory
       const modes: Array<string> = []
       const modeOf = (path: string) => (Fs.statSync(path).mode & 0o777).toString(8)
-      const fs: typeof Fs = createRequire(import.meta.url)("node:fs")
-      const { linkSync } = fs
-      // The moment in which the socket gets its name: until then it is in a directory of its own.
-      fs.linkSync = (from, to) => {
-        modes.push(modeOf(Path.dirname(String(from))), modeOf(String(from)))
-        linkSync(from, to)
-      }
-      syncBuiltinESMExports()
-      yield* Effect.ensuring(
-        listen(`${dir}/x.sock`, { mode: 0o666 }),
-        Effect.sync(() => {
-          fs.linkSync = linkSync
-          syncBuiltinESMExports()
-        })
+      yield* atTheLink(
+        (from) => modes.push(modeOf(Path.dirname(from)), modeOf(from)),
+        listen(`${dir}/x.sock`, { mode: 0o666 })
       )
       assert.deepStrictEqual(modes, ["700", "666"])
     }))
@@ -344,6 +374,43 @@ describe("a socket that is bound and not serving", () => {
       yield* Effect.promise(() => until(() => acceptor.transports.length === 1))
       yield* listener.close
       assert.deepStrictEqual(Fs.readdirSync(dir), [])
+    }))
+
+  it.scopedLive("refuses from the moment in which it has its name", () =>
+    Effect.gen(function*() {
+      const dir = yield* directory
+      const outcomes: Array<string> = []
+      // By another process, for in this one nothing happens meanwhile.
+      const connectNow = (path: string) =>
+        spawnSync(process.execPath, [
+          "-e",
+          `require("node:net").connect(${JSON.stringify(path)}, () => { console.log("connected"); process.exit() })
+             .on("error", (error) => console.log(error.code))`
+        ], { encoding: "utf8" }).stdout
+      yield* atTheLink(
+        (from) => outcomes.push(connectNow(from)),
+        Effect.zipRight(listen(`${dir}/x.sock`), listen(`${dir}/y.sock`, { startServing: false }))
+      )
+      assert.deepStrictEqual(outcomes, ["connected\n", "ECONNREFUSED\n"])
+    }), 30_000)
+
+  it.scopedLive("leaves a live server's file alone that has the inode which its own had", () =>
+    Effect.gen(function*() {
+      const dir = yield* directory
+      const path = `${dir}/x.sock`
+      const first = yield* listen(path, { startServing: false })
+      const inode = Fs.lstatSync(path).ino
+      // Whether and when a file system gives out an inode again is its own affair. Most do at once.
+      const others: Array<Listener> = []
+      do {
+        yield* Effect.forEach(others, (other) => other.close)
+        others.push(yield* listen(path))
+      } while (Fs.lstatSync(path).ino !== inode && others.length < 100)
+      if (Fs.lstatSync(path).ino !== inode) {
+        console.warn(`SKIPPED: an inode that is another's, for ${dir} is on a file system that gives out none twice`)
+      }
+      yield* first.close
+      assert.strictEqual(yield* connect(path), "connected")
     }))
 
   it.scopedLive("removes its file when it never served", () =>

@@ -17,11 +17,12 @@
  * this happens within one turn, so within a process nothing comes between; between processes it is a few microseconds,
  * in which a third server would have to take the place as well.
  *
- * **Ours to remove.** At the end the file is removed if it is the one we made, by device and inode, and while we still
- * listen: as long as we do, the inode can't be anybody else's.
+ * **Ours to remove.** At the end the file is removed if it is the one we made: by device and inode while we listen, for
+ * then the inode can't be anybody else's; otherwise by its time as well, for a system gives out the same inode again at
+ * once.
  *
- * **Bound, not serving.** A socket file on which nobody listens is refused, so such a file is made, and replaced when
- * serving begins. Another server can't tell it from a stale one. Nor could it if the socket behind it were still open.
+ * **Bound, not serving.** A socket file on which nobody listens is refused, so such a file is put in place, and replaced
+ * when serving begins. Another server can't tell it from a stale one. Nor could it if the socket behind it were still open.
  */
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
@@ -53,8 +54,10 @@ interface Identity {
 
 const lookAt = (path: string): Fs.BigIntStats | undefined => Fs.lstatSync(path, { bigint: true, throwIfNoEntry: false })
 
-const isSame = (a: Identity | undefined, b: Identity): boolean =>
-  a !== undefined && a.dev === b.dev && a.ino === b.ino && a.mtimeNs === b.mtimeNs
+const isSameInode = (a: Identity | undefined, b: Identity): boolean =>
+  a !== undefined && a.dev === b.dev && a.ino === b.ino
+
+const isSame = (a: Identity | undefined, b: Identity): boolean => isSameInode(a, b) && a!.mtimeNs === b.mtimeNs
 
 /**
  * Does what may be done already, or be impossible for a reason that matters to nobody.
@@ -89,6 +92,10 @@ class Room {
     return Path.join(this.directory, "o")
   }
 
+  private get kept(): string {
+    return Path.join(this.directory, "k")
+  }
+
   /** Calls `bind` with a name for the socket that is short enough to bind to. */
   withName(bind: (name: string) => void): void {
     const name = [this.nameAsGiven, this.socket].find(fitsPath)
@@ -107,6 +114,13 @@ class Room {
     } finally {
       Fs.closeSync(directory)
     }
+  }
+
+  /** Ends the server behind the socket, whose file stays: libuv removes what has its name by then. */
+  endServer(server: Net.Server): void {
+    Fs.renameSync(this.socket, this.kept)
+    server.close()
+    Fs.renameSync(this.kept, this.socket)
   }
 
   remove(): void {
@@ -181,13 +195,13 @@ const probe = (path: string): Effect.Effect<string | undefined> =>
 const inTheWay = (path: string, detail: string, code = "EADDRINUSE"): ListenError =>
   listenError(Address.unix(path), Object.assign(new Error(`${code}: ${detail}`), { code }), detail, "AddressInUse")
 
-/** Links the socket in the room to its name, over a stale file if need be. */
-const place = Effect.fnUntraced(function*(path: string, room: Room, unlinkStale: boolean) {
+/** Links the socket in the room to its name, over a stale file if need be. `path` is as it was given, for it is short. */
+const place = Effect.fnUntraced(function*(path: string, absolute: string, room: Room, unlinkStale: boolean) {
   for (let attempt = 0; attempt < placeAttempts; attempt++) {
-    if (yield* guard(path, () => link(room.socket, path))) {
+    if (yield* guard(path, () => link(room.socket, absolute))) {
       return
     }
-    const found = yield* guard(path, () => lookAt(path))
+    const found = yield* guard(path, () => lookAt(absolute))
     if (found === undefined) {
       continue
     }
@@ -210,7 +224,7 @@ const place = Effect.fnUntraced(function*(path: string, room: Room, unlinkStale:
         inTheWay(path, "the socket file of a server that is gone is there, and `unlinkStale` is false")
       )
     }
-    yield* guard(path, () => removeStale(path, found, room))
+    yield* guard(path, () => removeStale(absolute, found, room))
   }
   return yield* Effect.fail(inTheWay(path, "other servers start there at the same time"))
 })
@@ -231,11 +245,12 @@ const guard = <A>(path: string, action: () => A): Effect.Effect<A, ListenError> 
 /** A server that listens in a room of its own, put into its place by `toPlace`. What fails leaves nothing. */
 const listenInRoom = (
   path: string,
+  absolute: string,
   options: UnixListenOptions,
   acceptance: Acceptance,
-  toPlace: (room: Room) => Effect.Effect<void, ListenError>
+  toPlace: (room: Room, server: Net.Server) => Effect.Effect<void, ListenError>
 ): Effect.Effect<{ readonly server: Net.Server; readonly file: Identity }, ListenError> =>
-  Effect.flatMap(guard(path, () => Room.make(path)), (room) => {
+  Effect.flatMap(guard(path, () => Room.make(Path.resolve(path) === absolute ? path : absolute)), (room) => {
     const server = acceptance.server(unixSettings)
     const listened = listening(
       server,
@@ -252,7 +267,7 @@ const listenInRoom = (
         }
         return lookAt(room.socket)!
       })),
-      Effect.tap(() => toPlace(room)),
+      Effect.tap(() => toPlace(room, server)),
       Effect.onExit((exit) =>
         Effect.sync(() => {
           if (exit._tag === "Failure" && server.listening) {
@@ -267,21 +282,24 @@ const listenInRoom = (
 
 const listenOnFile = Effect.fnUntraced(function*(path: string, options: UnixListenOptions, acceptor: Acceptor) {
   const acceptance = new Acceptance(acceptor, path)
-  // The process may change its directory before it closes.
-  const absolute = Path.resolve(path)
+  const atOnce = options.startServing !== false
+  // The process may change its directory before it serves or closes.
+  const absolute = yield* guard(path, () => Path.resolve(path))
   const first = yield* listenInRoom(
     path,
+    absolute,
     options,
     acceptance,
-    (room) => place(path, room, options.unlinkStale ?? true)
+    (room, server) =>
+      Effect.zipRight(
+        atOnce ? Effect.void : guard(path, () => room.endServer(server)),
+        place(path, absolute, room, options.unlinkStale ?? true)
+      )
   )
-  let server: Net.Server | undefined = first.server
+  let server = atOnce ? first.server : undefined
   let file: Identity = first.file
   let closed = false
-  if (options.startServing === false) {
-    server.close()
-    server = undefined
-  } else {
+  if (atOnce) {
     acceptance.serve()
   }
 
@@ -301,7 +319,7 @@ const listenOnFile = Effect.fnUntraced(function*(path: string, options: UnixList
     if (closed || server !== undefined) {
       return Effect.void
     }
-    return Effect.map(listenInRoom(path, options, acceptance, replace), (serving) => {
+    return Effect.map(listenInRoom(path, absolute, options, acceptance, replace), (serving) => {
       server = serving.server
       file = serving.file
       if (closed) {
@@ -317,8 +335,7 @@ const listenOnFile = Effect.fnUntraced(function*(path: string, options: UnixList
 
   const free = () => {
     attempt(() => {
-      const found = lookAt(absolute)
-      if (found !== undefined && found.dev === file.dev && found.ino === file.ino) {
+      if ((server?.listening === true ? isSameInode : isSame)(lookAt(absolute), file)) {
         Fs.unlinkSync(absolute)
       }
     })
