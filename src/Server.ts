@@ -52,7 +52,11 @@ export type Handler<E, R> = (connection: Connection.Connection) => Effect.Effect
  * **Details**
  *
  * `phase` is `"accept"` where the connection never came to be, `"handshake"` where TLS failed, and `"handler"` where the
- * handler failed or died.
+ * handler failed or died, or a finalizer of its scope died.
+ *
+ * A handler that was only interrupted has not failed. Where the server itself has ended the connection (`closeClients`,
+ * `abortClients`, `shutdown`), its handler's interruption and the `"Closed"` or `"Aborted"` of that connection, also as
+ * the `cause` of another failure, are left out of `cause`; what else has gone wrong, defects above all, is told as ever.
  *
  * @since 0.1.0
  * @category models

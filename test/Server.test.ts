@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -19,7 +20,7 @@ import { expectTypeOf } from "vitest"
 import * as Address from "../src/Address.js"
 import type * as Connection from "../src/Connection.js"
 import * as Network from "../src/Network.js"
-import { ListenError } from "../src/NetworkError.js"
+import { ConnectionError, ListenError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import * as Server from "../src/Server.js"
 import { Random, toLatin1 } from "./support/chunkings.js"
@@ -346,6 +347,102 @@ describe("what is reported", () => {
       yield* settle
       assert.deepStrictEqual(reports, [])
     }))
+
+  describe("of a handler whose connection the server has ended", () => {
+    const ends: Record<string, (server: Server.Server) => Effect.Effect<unknown>> = {
+      closeClients: (server) => server.closeClients,
+      abortClients: (server) => server.abortClients,
+      shutdown: (server) => server.shutdown({ gracePeriod: 0 })
+    }
+    class Rejected extends Data.TaggedError("Rejected")<{ readonly cause: unknown }> {}
+    const reading = ({ reader }: Connection.Connection) => reader.readLine
+    const inShort = (error: unknown) =>
+      error instanceof ConnectionError ? error.reason : error instanceof Error ? error.message : error
+    const itself = () => {
+      const error = new Error("no disk")
+      error.cause = error
+      return error
+    }
+    const afterwards = (last: Server.Handler<unknown, Scope.Scope>): Server.Handler<unknown, Scope.Scope> => (its) =>
+      Effect.zipRight(Effect.ignore(reading(its)), last(its))
+    const failing = (reason: "Closed" | "Reset", remoteAddress: Address.Address) =>
+      Effect.fail(
+        new ConnectionError({
+          reason,
+          operation: "read",
+          remoteAddress: Option.some(remoteAddress),
+          code: Option.none()
+        })
+      )
+    const quiet: Record<string, Server.Handler<unknown, Scope.Scope>> = {
+      "its read fails": reading,
+      "a later write fails": afterwards(({ writer }) => writer.write("bye")),
+      "the failed read is made a defect": (its) => Effect.orDie(reading(its)),
+      "the failed read is the cause of another failure": (its) =>
+        Effect.mapError(reading(its), (error) => new Rejected({ cause: new Rejected({ cause: error }) })),
+      "it fails in several fibers, and in a finalizer": (its) =>
+        Effect.zipRight(
+          Effect.addFinalizer(() => Effect.orDie(its.writer.write("bye"))),
+          Effect.all([reading(its), Effect.never, Effect.never], { concurrency: "unbounded" })
+        ),
+      "it is interrupted": () => Effect.never
+    }
+    const told: Record<string, readonly [Server.Handler<unknown, Scope.Scope>, ReadonlyArray<string>]> = {
+      "its own failure": [afterwards(() => Effect.fail("no disk")), ["no disk"]],
+      "its own defect": [afterwards(() => Effect.die("no disk")), ["no disk"]],
+      "a failure that is its own cause": [afterwards(() => Effect.fail(itself())), ["no disk"]],
+      "a defect in whose words the failed read is the cause": [
+        (its) => Effect.orDieWith(reading(its), (cause) => new Error("no disk", { cause })),
+        ["no disk"]
+      ],
+      "a failure of another connection": [afterwards(() => failing("Closed", Address.tcp("10.0.0.1", 9))), ["Closed"]],
+      "what the peer had done to it": [afterwards(({ remoteAddress }) => failing("Reset", remoteAddress)), ["Reset"]],
+      "what goes wrong beside its read": [
+        (its) => Effect.ensuring(reading(its), Effect.die("no disk")),
+        ["no disk"]
+      ],
+      "what goes wrong while it is interrupted": [
+        () => Effect.onInterrupt(Effect.never, () => Effect.die("no disk")),
+        ["no disk"]
+      ],
+      "a defect of its finalizers": [
+        (its) => Effect.zipRight(Effect.addFinalizer(() => Effect.die("no disk")), reading(its)),
+        ["no disk"]
+      ],
+      "a defect of its own and one of its finalizers": [
+        (its) =>
+          Effect.zipRight(
+            Effect.addFinalizer(() => Effect.die("no disk")),
+            afterwards(() => Effect.die("no room"))(its)
+          ),
+        ["no room", "no disk"]
+      ]
+    }
+    const cases = [
+      ...Object.entries(quiet).map(([name, handler]) => [`is nothing where ${name}`, handler, []] as const),
+      ...Object.entries(told).map(([name, [handler, errors]]) => [`is ${name}`, handler, errors] as const)
+    ]
+    for (const [how, end] of Object.entries(ends)) {
+      it.scoped.each(cases)(`by ${how}: %s`, ([, handler, errors]) =>
+        Effect.gen(function*() {
+          const { listener, reports, server } = yield* serve(handler)
+          const its = client(listener)
+          yield* settle
+          yield* end(server)
+          yield* settle
+          if (how !== "shutdown") {
+            yield* server.shutdown({ gracePeriod: 0 })
+            yield* settle
+          }
+          assert.strictEqual(reports.length, errors.length)
+          reports.forEach(({ address, cause, phase }, i) => {
+            assert.deepStrictEqual([phase, address], ["handler", its.address])
+            assert.deepStrictEqual([...Cause.failures(cause), ...Cause.defects(cause)].map(inShort), [errors[i]])
+            assert.isFalse(Cause.isInterrupted(cause))
+          })
+        }))
+    }
+  })
 })
 
 describe("the life of a server", () => {

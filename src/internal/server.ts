@@ -21,6 +21,7 @@ import * as argument from "./argument.js"
 import { clockTimers } from "./clockTimers.js"
 import { ConnectionImpl, connectionLimits, optionProblem, tlsProblem } from "./connection.js"
 import type { ConnectionLimits, Timers } from "./connectionState.js"
+import { withoutDismissal } from "./dismissal.js"
 import { codeOf } from "./errno.js"
 import * as HandlerRuntime from "./handlerRuntime.js"
 import * as HandlerScope from "./handlerScope.js"
@@ -44,7 +45,7 @@ const interruptPatience = Duration.seconds(1)
 /** One connection and the fiber of its handler, from the accept to the end of both. */
 class Client extends Member {
   fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined = undefined
-  /** Set when the server ends the connection: that its handler then fails is no news. */
+  /** Set when the server ends the connection: what its handler suffers from that is no news. */
   dismissed = false
   /** That of its handler. */
   readonly scope: Scope.CloseableScope = HandlerScope.make()
@@ -222,9 +223,10 @@ class ServerImpl implements Api.Server {
   }
 
   private report(client: Client, cause: Cause.Cause<unknown>): void {
-    if (!Cause.isInterruptedOnly(cause) && !client.dismissed) {
-      const remoteAddress = Option.some(client.connection.remoteAddress)
-      this.tell({ phase: "handler", remoteAddress, cause }, client.runtime)
+    const { remoteAddress } = client.connection
+    const news = client.dismissed ? withoutDismissal(cause, remoteAddress) : cause
+    if (!Cause.isInterruptedOnly(news)) {
+      this.tell({ phase: "handler", remoteAddress: Option.some(remoteAddress), cause: news }, client.runtime)
     }
   }
 
