@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Resolver from "effect-netstreams/Resolver"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -163,9 +164,25 @@ describe("the system's resolver", () => {
       }
     }))
 
+  it.effect("a name that can't be one dies before it is looked up: a NUL would end it", () =>
+    Effect.gen(function*() {
+      for (const host of ["localhost\0.evil.example", ""]) {
+        const { lookup, questions } = scripted(({ answer }) => answer(null, [{ address: "127.0.0.1", family: 4 }]))
+        for (const options of [undefined, { family: 4 }] as const) {
+          const exit = yield* Effect.exit(lookup(host, options))
+          assert(Exit.isFailure(exit))
+          const defect = Option.getOrThrow(Cause.dieOption(exit.cause))
+          assert(Cause.isIllegalArgumentException(defect))
+          assert.match(defect.message, /^host must not/)
+          assert.include(defect.message, JSON.stringify(host))
+        }
+        assert.deepStrictEqual(questions, [])
+      }
+    }))
+
   it.effect("an empty answer is no address", () =>
     Effect.gen(function*() {
-      const error = yield* Effect.flip(scripted(({ answer }) => answer(null, [])).lookup(""))
+      const error = yield* Effect.flip(scripted(({ answer }) => answer(null, [])).lookup("db.internal"))
       assert.strictEqual(error.reason, "NoAddress")
     }))
 

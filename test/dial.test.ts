@@ -20,6 +20,7 @@ import type { AttemptReceiver, Dialer } from "../src/internal/dial.js"
 import * as Dialling from "../src/internal/dial.js"
 import { formatTarget, interleave } from "../src/internal/dial.js"
 import { ConnectError } from "../src/NetworkError.js"
+import { ResolveError } from "../src/Resolver.js"
 import type { Restore, TcpDialOptions } from "../src/Transport.js"
 import type { Answer, Behaviour, Run, Script, ScriptedDialer, Socket } from "./support/scriptedDialer.js"
 import { failure, runToEnd, scriptedDialer, scriptedResolver } from "./support/scriptedDialer.js"
@@ -916,6 +917,30 @@ describe("a resolver that can tell the families apart", () => {
           assert.deepStrictEqual(failureOf(exit).detail, Option.some(detail))
           assert.strictEqual(fibersLeft, 0)
         }
+      }
+    }))
+
+  it.effect("a lookup that fails with several errors, or with one and what it stopped, is one that failed", () =>
+    Effect.gen(function*() {
+      const no = (after: number) =>
+        Effect.delay(Effect.fail(new ResolveError({ reason: "NoAddress", host: "test.example" })), after)
+      const failing = [
+        Effect.race(no(5), no(10)),
+        Effect.all([no(5), Effect.never], { concurrency: 2 }),
+        Effect.zipRight(Effect.ensuring(no(5), Effect.die("broken")), no(5))
+      ]
+      for (const six of failing) {
+        const dialer = yield* scriptedDialer({ "1.1.1.1": [10, "connects"] })
+        const { exit, fibersLeft } = yield* runToEnd(
+          dialer,
+          dial({ host: "test.example", port: 80 }, {
+            separateFamilies: true,
+            lookup: (_, options) =>
+              options?.family === 4 ? Effect.delay(Effect.succeed(["1.1.1.1"]), 20) : Effect.as(six, [])
+          }, dialer)
+        )
+        assert(Exit.isSuccess(exit), String(exit))
+        assert.strictEqual(fibersLeft, 0)
       }
     }))
 

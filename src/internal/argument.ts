@@ -53,6 +53,11 @@ export const notEmpty = (name: string, value: string | undefined): Problem =>
     ? undefined
     : `${name} must not be empty, got ${show(value)}`
 
+/** A name or a numeric address. Who looks it up takes a NUL for its end, and would find another host. */
+export const host = (name: string, value: string | undefined): Problem =>
+  notEmpty(name, value) ??
+    (value?.includes("\0") === true ? `${name} must not contain a NUL, got ${show(value)}` : undefined)
+
 /** `0 seconds` and `Duration.infinity` are durations like any other. `Duration` itself takes what is negative for zero. */
 export const duration = (name: string, value: Duration.DurationInput | undefined): Problem =>
   value === undefined || (Option.isSome(Duration.decodeUnknown(value)) && !isNegative(value))
@@ -68,4 +73,7 @@ export const timeLimit = (name: string, value: Duration.DurationInput | undefine
 const isNegative = (value: Duration.DurationInput): boolean =>
   typeof value === "number" || typeof value === "bigint"
     ? !(value >= 0)
+    : Array.isArray(value)
+    // Seconds and nanoseconds: one may be negative, as long as the whole is not.
+    ? !(value[0] + value[1] / 1_000_000_000 >= 0)
     : typeof value === "string" && value.trimStart().startsWith("-")

@@ -27,6 +27,7 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
@@ -313,11 +314,14 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
       this.background.fork(this.lookup(this.options.host, family), (exit) => {
         if (Exit.isSuccess(exit)) {
           found[family] = exit.value
-        } else if (exit.cause._tag === "Fail") {
-          found[family] = []
-          failed = failed === undefined ? exit.cause.error : eitherOf(failed, exit.cause.error)
         } else {
-          return this.race.finish(Exit.failCause(Cause.map(exit.cause, (error) => this.unresolved(error))))
+          // A lookup that asks several name servers fails with several errors.
+          const error = Cause.failureOrCause(exit.cause)
+          if (Either.isRight(error)) {
+            return this.race.finish(Exit.failCause(error.right))
+          }
+          found[family] = []
+          failed = failed === undefined ? error.left : eitherOf(failed, error.left)
         }
         cancelWait()
         if (family === 4 && found[6] === undefined && Exit.isSuccess(exit)) {

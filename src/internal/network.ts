@@ -33,8 +33,8 @@ const hostProblems = (host: string | ReadonlyArray<string> | undefined): Readonl
   typeof host === "object"
     ? host.length === 0
       ? ["host must not be an empty list, got []"]
-      : host.map((host) => argument.notEmpty("host", host))
-    : [argument.notEmpty("host", host)]
+      : host.map((host) => argument.host("host", host))
+    : [argument.host("host", host)]
 
 /** @internal */
 export const make = (backend: Backend): Api.Service => ({
@@ -42,11 +42,11 @@ export const make = (backend: Backend): Api.Service => ({
     open(
       options,
       noPath(options) ??
-        argument.notEmpty("host", options.host ?? "") ??
+        argument.host("host", options.host ?? "") ??
         argument.port("port", options.port ?? NaN) ??
         argument.oneOf("family", options.family, families) ??
         argument.notNegative("lookupHints", options.lookupHints) ??
-        argument.notEmpty("localAddress", options.localAddress) ??
+        argument.host("localAddress", options.localAddress) ??
         argument.port("localPort", options.localPort) ??
         argument.duration("happyEyeballsDelay", options.happyEyeballsDelay) ??
         argument.positive("interleave", options.interleave) ??

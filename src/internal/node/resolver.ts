@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as dns from "node:dns"
 import { ResolveError, type Service } from "../../Resolver.js"
+import * as argument from "../argument.js"
 
 type Lookup = (
   host: string,
@@ -78,6 +79,10 @@ export const make = (options?: {
   return {
     separateFamilies: options?.separateFamilies,
     lookup: (host, options) => {
+      const problem = argument.host("host", host)
+      if (problem !== undefined) {
+        return argument.illegal(problem)
+      }
       const family = options?.family
       const found = lookup(host, family, options?.hints)
       return family === undefined ? found : Effect.catchAll(found, (error) =>
