@@ -257,6 +257,13 @@ describe("addresses and names", () => {
       yield* Effect.scoped(open)
     }).pipe(Effect.scoped, run))
 
+  it.effect("an address is bound once, in however many ways it is written", () =>
+    Effect.gen(function*() {
+      const host = ["::1", "0:0:0:0:0:0:0:1", "127.0.0.1", "::ffff:127.0.0.1"]
+      const server = yield* Network.startServer({ host, port: 80 }, echo)
+      assert.deepEqual(server.addresses, [Address.tcp("::1", 80), Address.tcp("127.0.0.1", 80)])
+    }).pipe(Effect.scoped, run))
+
   it.effect("several share a port that ask for it", () =>
     Effect.gen(function*() {
       const options = { port: 80, reusePort: true }

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import * as net from "node:net"
-import { ipFamily } from "../src/internal/ipAddress.js"
+import { canonical, ipFamily } from "../src/internal/ipAddress.js"
 
 const agrees = (text: string) => assert.strictEqual(ipFamily(text), net.isIP(text), JSON.stringify(text))
 
@@ -69,4 +69,40 @@ describe("ipFamily", () => {
   it.prop("agrees with net.isIP on any text", [FastCheck.string()], ([text]) => agrees(text), {
     fastCheck: { seed: 1 }
   })
+})
+
+describe("canonical", () => {
+  it("writes an address in one way", () => {
+    for (
+      const [text, shortest] of [
+        ["127.0.0.1", "127.0.0.1"],
+        ["0:0:0:0:0:0:0:1", "::1"],
+        ["::0001", "::1"],
+        ["0::", "::"],
+        ["2001:DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"],
+        ["2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"],
+        ["FE80::0001%Eth0", "fe80::1%Eth0"],
+        ["::FFFF:192.0.2.1", "192.0.2.1"],
+        ["::ffff:c000:0201", "192.0.2.1"],
+        ["0:0:0:0:0:ffff:0:0", "0.0.0.0"],
+        ["::ffff:0:192.0.2.1", "::ffff:0:c000:201"],
+        ["::1.2.3.4", "::102:304"]
+      ] as const
+    ) {
+      assert.strictEqual(canonical(text), shortest, text)
+    }
+  })
+
+  it.prop(
+    "changes neither the address nor what is written so already",
+    [FastCheck.ipV6()],
+    ([text]) => {
+      const written = canonical(text)
+      assert.strictEqual(canonical(written), written)
+      const block = new net.BlockList()
+      block.addAddress(text, "ipv6")
+      assert.isTrue(block.check(net.isIPv4(written) ? `::ffff:${written}` : written, "ipv6"), `${text} ${written}`)
+    },
+    { fastCheck: { seed: 1 } }
+  )
 })

@@ -240,6 +240,22 @@ describe("listening on TCP", () => {
       assert.deepStrictEqual(hosts(listener), [v4, "127.0.0.2"])
     }))
 
+  it.scopedLive.skipIf(!hasIPv6)(
+    "binds an address once, in however many ways it is written",
+    () =>
+      Effect.gen(function*() {
+        const names = Resolver.makeStatic({ one: ["::0001", "::ffff:127.0.0.1"] })
+        for (const startServing of [true, false]) {
+          const listener = yield* listen(
+            { host: ["::1", "0:0:0:0:0:0:0:1", "one", v4], startServing },
+            new Accepted(),
+            names
+          )
+          assert.deepStrictEqual(hosts(listener), ["::1", v4])
+        }
+      })
+  )
+
   it.scopedLive("passes over an address of a name that this machine lacks, but not over the only one", () =>
     Effect.gen(function*() {
       const names = Resolver.makeStatic({ both: ["203.0.113.7", v4], lost: ["203.0.113.7", "198.51.100.7"] })

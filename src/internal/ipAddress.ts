@@ -47,3 +47,23 @@ const isIPv6 = (text: string): boolean => {
  * @internal
  */
 export const ipFamily = (host: string): 0 | 4 | 6 => host.includes(":") ? isIPv6(host) ? 6 : 0 : ipv4.test(host) ? 4 : 0
+
+const mappedIPv4 = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/
+
+/**
+ * The one way to write a numeric address, among the many that IPv6 has (RFC 5952), with its zone. One that is an IPv4
+ * address in IPv6's notation (`::ffff:0:0/96`) is written as that.
+ *
+ * @internal
+ */
+export const canonical = (address: string): string => {
+  if (!address.includes(":")) {
+    return address
+  }
+  const [groups = "", ...zone] = address.split("%")
+  const shortest = new URL(`http://[${groups}]`).hostname.slice(1, -1)
+  const mapped = zone.length === 0 ? mappedIPv4.exec(shortest) : null
+  return mapped === null
+    ? [shortest, ...zone].join("%")
+    : mapped.slice(1).map((group) => parseInt(group, 16)).map((pair) => `${pair >> 8}.${pair & 255}`).join(".")
+}

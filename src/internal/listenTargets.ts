@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Address from "../Address.js"
 import { ListenError } from "../NetworkError.js"
 import type { ResolveError, Service as ResolverService } from "../Resolver.js"
-import { ipFamily } from "./ipAddress.js"
+import { canonical, ipFamily } from "./ipAddress.js"
 import { addressesIn } from "./programResolver.js"
 
 /**
@@ -16,12 +16,14 @@ import { addressesIn } from "./programResolver.js"
  * @internal
  */
 export class Targets {
+  /** For each name or number its addresses, each written in one way. */
+  private readonly hosts: ReadonlyArray<ReadonlyArray<string>>
   /** All of them, each once. */
   readonly addresses: ReadonlyArray<string>
 
-  /** For each name or number its addresses. */
-  constructor(private readonly hosts: ReadonlyArray<ReadonlyArray<string>>) {
-    this.addresses = Arr.dedupe(hosts.flat())
+  constructor(hosts: ReadonlyArray<ReadonlyArray<string>>) {
+    this.hosts = hosts.map((addresses) => addresses.map(canonical))
+    this.addresses = Arr.dedupe(this.hosts.flat())
   }
 
   /**

@@ -3,6 +3,7 @@
  */
 import type * as Address from "../../Address.js"
 import type { Acceptor } from "../../Transport.js"
+import * as IpAddress from "../ipAddress.js"
 
 /** The first of the ports that are given out (RFC 6335 §6), and the last. */
 const firstEphemeral = 49_152
@@ -34,9 +35,8 @@ const isLoopback = (address: string): boolean => address === "::1" || address.st
 /** Whether an address stands for any that the machine has. */
 export const isWildcard = (address: string): boolean => address === "::" || address === "0.0.0.0"
 
-/** The one way to write an address, among the many that IPv6 has (RFC 5952). Zones mean nothing here. */
-export const canonical = (address: string): string =>
-  address.includes(":") ? new URL(`http://[${address.replace(/%.*$/, "")}]`).hostname.slice(1, -1) : address
+/** The one way to write an address. Zones mean nothing here. */
+export const canonical = (address: string): string => IpAddress.canonical(address.replace(/%.*$/, ""))
 
 /** What is reached by an address; by that of no machine, this one. */
 export const dialledAddress = (address: string): string =>
