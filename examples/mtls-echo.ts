@@ -48,11 +48,9 @@ const program = Effect.gen(function*() {
     onError: ({ cause, phase }) => Console.log(`turned away in the ${phase}:`, String(cause))
   }, ({ reader, tls, writer }) =>
     Effect.gen(function*() {
-      const client = tls.pipe(
-        Option.flatMap((session) => session.peerCertificate),
-        Option.map((certificate) => certificate.subject["CN"])
-      )
-      yield* writer.write(`hello, ${Option.getOrElse(client, () => "stranger")}\n`)
+      // Whoever has none, or one that nobody vouches for, has been turned away.
+      const certificate = Option.getOrThrow(Option.flatMap(tls, (session) => session.peerCertificate))
+      yield* writer.write(`hello, ${certificate.subject["CN"]}\n`)
       yield* reader.bytes.pipe(Stream.run(writer.sink))
     }))
 
