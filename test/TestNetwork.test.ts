@@ -249,6 +249,68 @@ describe("addresses and names", () => {
       assert.equal(error.reason, "AddressNotAvailable")
     }).pipe(Effect.scoped, run))
 
+  it.effect("a port to connect from may have many connections, but for two with the same ends, and no listener", () =>
+    Effect.gen(function*() {
+      for (const host of ["127.0.0.1", "127.0.0.2", "192.0.2.1"]) {
+        yield* Network.startServer({ host, port: 80 }, echo)
+      }
+      yield* Network.startServer({ host: "127.0.0.1", port: 81 }, echo)
+      const open = (host: string, port: number, options?: Partial<Network.ConnectOptions>) =>
+        Effect.map(
+          Network.openConnection({ host, port, localPort: 49_200, ...options }),
+          ({ localAddress }) => Address.format(localAddress)
+        )
+      const refused = (...of: Parameters<typeof open>) =>
+        Effect.map(Effect.flip(open(...of)), (error) => {
+          assert(error._tag === "ConnectError")
+          const { syscall } = error.cause as { readonly syscall: string }
+          return [error.reason, Option.getOrNull(error.code), syscall]
+        })
+
+      assert.equal(yield* open("127.0.0.1", 80), "127.0.0.1:49200")
+      const taken = ["AddressNotAvailable", "EADDRNOTAVAIL", "connect"]
+      assert.deepEqual(yield* refused("127.0.0.1", 80), taken)
+      assert.deepEqual(yield* refused("127.0.0.1", 80, { localAddress: "127.0.0.1" }), taken)
+      // Each differs from the first in one of the four.
+      assert.equal(yield* open("127.0.0.2", 80, { localAddress: "127.0.0.1" }), "127.0.0.1:49200")
+      assert.equal(yield* open("127.0.0.1", 81), "127.0.0.1:49200")
+      assert.equal(yield* open("127.0.0.1", 80, { localAddress: "127.0.0.3" }), "127.0.0.3:49200")
+      assert.equal(yield* open("127.0.0.1", 80, { localPort: 49_201 }), "127.0.0.1:49201")
+
+      const inUse = ["AddressInUse", "EADDRINUSE", "bind"]
+      assert.deepEqual(yield* refused("127.0.0.1", 80, { localPort: 81 }), inUse)
+      assert.deepEqual(yield* refused("127.0.0.1", 80, { localPort: 81, localAddress: "127.0.0.1" }), inUse)
+      assert.equal(yield* open("127.0.0.1", 80, { localPort: 81, localAddress: "127.0.0.2" }), "127.0.0.2:81")
+
+      const chosen = yield* Effect.replicateEffect(open("127.0.0.1", 80, { localPort: 0 }), 100)
+      assert.equal(new Set(chosen).size, 100)
+      assert.notInclude(chosen, "127.0.0.1:49200")
+      assert.notInclude(chosen, "127.0.0.1:49201")
+    }).pipe(Effect.scoped, run))
+
+  it.effect("connections from one port race", () =>
+    Effect.gen(function*() {
+      yield* Network.startServer({ port: 80 }, echo).pipe(TestNetwork.runOn("db"))
+      yield* TestNetwork.partition("v6", ["localhost"])
+      for (const happyEyeballsDelay of [0, "250 millis"] as const) {
+        const connection = yield* Effect.scoped(
+          Network.openConnection({ host: "both", port: 80, localPort: 4000, happyEyeballsDelay })
+        )
+        assert.deepEqual(connection.localAddress, Address.tcp("2001:db8::1", 4000))
+        assert.deepEqual(connection.remoteAddress, Address.tcp("2001:db8::5", 80))
+        // The port of the attempt that lost is free again.
+        yield* TestNetwork.heal()
+        const error = yield* Effect.flip(Network.openConnection({ host: "2001:db8::6", port: 80, localPort: 4000 }))
+        assert(error._tag === "ConnectError")
+        assert.equal(error.reason, "Refused")
+        yield* TestNetwork.partition("v6", ["localhost"])
+      }
+    }).pipe(
+      inTime,
+      Effect.provide(Resolver.layerStatic({ both: ["2001:db8::6", "2001:db8::5"] })),
+      run
+    ))
+
   it.effect("a port comes back when its connection has ended", () =>
     Effect.gen(function*() {
       yield* Network.startServer({ port: 80 }, echo)

@@ -21,10 +21,10 @@ const connectPatience = 127_000
 
 const nothing = () => {}
 
-const failed = (code: string, address: Address.Address): AttemptFailure => ({
+const failed = (code: string, address: Address.Address, syscall = "connect"): AttemptFailure => ({
   reason: addressReason(code),
   code,
-  cause: errnoError("connect", code, Address.format(address))
+  cause: errnoError(syscall, code, Address.format(address))
 })
 
 /** Connects, if somebody listens by the time the question arrives. */
@@ -128,22 +128,22 @@ const accept = (world: World, link: Link, { acceptor }: Listening): void => {
 export const tcpDialer = (world: World, host: Host, timeline: Timeline): Dialer<Transport> => ({
   connect: (to, local, receiver) => {
     const address = dialledAddress(to.host)
-    const own = local?.address === undefined ? "::" : canonical(local.address)
-    const source = isWildcard(own) ? host.sourceFor(address) : own
-    const target = world.hostAt(address, host)
-    const problem = source === undefined
-      ? "ENETUNREACH"
-      : !host.has(source)
-      ? "EADDRNOTAVAIL"
-      : target === undefined
-      ? "EHOSTUNREACH"
-      : undefined
-    const port = problem === undefined ? host.takePort(local?.port) : undefined
-    if (problem !== undefined || port === undefined) {
-      receiver.onFailed(failed(problem ?? "EADDRINUSE", to))
+    const own = local?.address === undefined ? to.family === 6 ? "::" : "0.0.0.0" : canonical(local.address)
+    const ownPort = local?.port ?? 0
+    const unbound = local === undefined ? undefined : host.connectFromProblem(own, ownPort)
+    if (unbound !== undefined) {
+      receiver.onFailed(failed(unbound, Address.tcp(own, ownPort), "bind"))
       return nothing
     }
+    const source = isWildcard(own) ? host.sourceFor(address) : own
+    const target = world.hostAt(address, host)
     const remote = Address.tcp(address, to.port)
+    const port = source === undefined || target === undefined ? undefined : host.takePort(ownPort, source, remote)
+    if (port === undefined) {
+      const code = source === undefined ? "ENETUNREACH" : target === undefined ? "EHOSTUNREACH" : "EADDRNOTAVAIL"
+      receiver.onFailed(failed(code, to))
+      return nothing
+    }
     const link = world.lay([host, target!], Address.tcp(source!, port), remote, timeline)
     return shakeHands(
       world,

@@ -1,7 +1,7 @@
 /**
  * A machine of a network in memory: its addresses, and who uses which port and which path.
  */
-import type * as Address from "../../Address.js"
+import * as Address from "../../Address.js"
 import type { Acceptor } from "../../Transport.js"
 import * as IpAddress from "../ipAddress.js"
 
@@ -22,11 +22,15 @@ export interface UnixSocket extends Listening {
   readonly stale: boolean
 }
 
-/** A listener's hold on one address. */
-export interface Binding {
+/** A hold on one address. */
+interface Hold {
   readonly address: Address.TcpAddress
   readonly ipv6Only: boolean
   readonly reusePort: boolean
+}
+
+/** That of a listener. */
+export interface Binding extends Hold {
   readonly listening: Listening
 }
 
@@ -44,19 +48,19 @@ export const dialledAddress = (address: string): string =>
 
 const familyOf = (address: string): 4 | 6 => address.includes(":") ? 6 : 4
 
-/** Whether a binding takes what is for an address. */
-const covers = (binding: Binding, address: string): boolean =>
-  binding.address.host === address ||
-  (binding.address.host === "::" && (familyOf(address) === 6 || !binding.ipv6Only)) ||
-  (binding.address.host === "0.0.0.0" && familyOf(address) === 4)
+/** Whether a hold takes what is for an address. */
+const covers = (hold: Hold, address: string): boolean =>
+  hold.address.host === address ||
+  (hold.address.host === "::" && (familyOf(address) === 6 || !hold.ipv6Only)) ||
+  (hold.address.host === "0.0.0.0" && familyOf(address) === 4)
 
-const overlap = (a: Binding, b: Binding): boolean => covers(a, b.address.host) || covers(b, a.address.host)
+const overlap = (a: Hold, b: Hold): boolean => covers(a, b.address.host) || covers(b, a.address.host)
 
 /** @internal */
 export class Host {
   private readonly bindings: Array<Binding> = []
-  /** Those that connections use which were dialled here. */
-  private readonly ports: Set<number> = new Set()
+  /** Those that connections use which were dialled here, and for each the two addresses of every such connection. */
+  private readonly ports: Map<number, Set<string>> = new Map()
   readonly sockets: Map<string, UnixSocket> = new Map()
   private nextPort = firstEphemeral
   private turn = 0
@@ -132,20 +136,44 @@ export class Host {
     return this.bindings.some((binding) => binding.address.port === port)
   }
 
-  /** Takes a port for a connection. A port that was asked for must not be in use. */
-  takePort(asked: number | undefined): number | undefined {
-    const port = asked === undefined || asked === 0 ? this.freePort() : asked
-    if (port === undefined || (port === asked && (this.ports.has(port) || this.isBound(port)))) {
+  /** Why nobody can connect from an address and port, by the system's name for it. Port 0 is any free one. */
+  connectFromProblem(address: string, port: number): string | undefined {
+    const hold: Hold = { address: Address.tcp(address, port), ipv6Only: false, reusePort: false }
+    return !this.has(address)
+      ? "EADDRNOTAVAIL"
+      : this.bindings.some((binding) => conflict(hold, binding))
+      ? "EADDRINUSE"
+      : undefined
+  }
+
+  /**
+   * Takes a port for a connection: that which was asked for, where no other connection has the same two ends; any other
+   * number of connections may have it as well. One that was not asked for nobody else has.
+   */
+  takePort(asked: number, from: string, to: Address.TcpAddress): number | undefined {
+    const port = asked === 0 ? this.freePort() : asked
+    if (port === undefined) {
       return undefined
     }
-    this.ports.add(port)
+    const connections = this.ports.get(port) ?? new Set()
+    const connection = endsOf(from, to)
+    if (connections.has(connection)) {
+      return undefined
+    }
+    this.ports.set(port, connections.add(connection))
     return port
   }
 
-  returnPort(port: number): void {
-    this.ports.delete(port)
+  returnPort(from: Address.TcpAddress, to: Address.TcpAddress): void {
+    const connections = this.ports.get(from.port)
+    connections?.delete(endsOf(from.host, to))
+    if (connections?.size === 0) {
+      this.ports.delete(from.port)
+    }
   }
 }
 
-const conflict = (a: Binding, b: Binding): boolean =>
+const endsOf = (from: string, to: Address.TcpAddress): string => `${from} ${Address.format(to)}`
+
+const conflict = (a: Hold, b: Hold): boolean =>
   a.address.port === b.address.port && overlap(a, b) && !(a.reusePort && b.reusePort)

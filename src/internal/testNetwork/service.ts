@@ -252,7 +252,7 @@ export const pair = (
     Effect.flatMap(Effect.zip(Effect.clock, parallelScope), ([clock, scope]) => {
       const world = makeWorld(options)
       const host = world.addHost(localhost.name, localhost.addresses)
-      const address = () => Address.tcp("127.0.0.1", host.takePort(undefined)!)
+      const address = () => Address.tcp("127.0.0.1", host.freePort()!)
       const { ends } = world.lay([host, host], address(), address(), timelineOf(clock))
       ends.forEach((end) => {
         end.established = true

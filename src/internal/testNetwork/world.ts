@@ -195,9 +195,9 @@ export class World {
   forget(link: Link): void {
     if (this.links.delete(link)) {
       link.ends.forEach((end) => linksByAddress.get(end.localAddress)?.dispose())
-      const { localAddress } = link.ends[0]
-      if (localAddress._tag === "TcpAddress") {
-        link.hosts[0].returnPort(localAddress.port)
+      const { localAddress, remoteAddress } = link.ends[0]
+      if (localAddress._tag === "TcpAddress" && remoteAddress._tag === "TcpAddress") {
+        link.hosts[0].returnPort(localAddress, remoteAddress)
       }
     }
   }
