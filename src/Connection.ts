@@ -124,8 +124,9 @@ export interface Connection {
    *
    * A read that waits fails with `"Closed"`; what was received before stays readable. What the peer still sends is
    * dropped. The peer is given time to end its side, so that nothing on its way is lost, but one that stays silent for
-   * a second after everything was sent is not waited for. Past `closeTimeout` the close turns into an abort. Never
-   * fails; closing again waits for the same end.
+   * a second after everything was sent is not waited for. Past `closeTimeout` the close turns into an abort, and one
+   * that does not take what is queued for it is reset past `writeTimeout`. Never fails; closing again waits for the
+   * same end.
    *
    * **Interruption** stops waiting; the close goes on.
    */
@@ -181,7 +182,7 @@ export interface WireTap {
  * @category options
  */
 export interface Options extends StreamReader.Options {
-  /** How long a close in order may take before it turns into an abort: 30 seconds. */
+  /** How long a close in order may take before it turns into an abort: 30 seconds. `writeTimeout` may end it before. */
   readonly closeTimeout?: Duration.DurationInput | undefined
   /** Queued bytes above which writes wait: 65 536, as in asyncio. Given only the low mark, four times that. */
   readonly highWaterMark?: number | undefined
@@ -223,8 +224,12 @@ export interface Options extends StreamReader.Options {
    *
    * **Details**
    *
-   * Whether anybody waits for it or not. What the system has taken counts as taken, and that may be some hundred
-   * kilobytes before the peer is seen to take nothing.
+   * Whether anybody waits for it or not, and also while the connection closes, when it is the only one of these limits that
+   * still counts: so a client that does not take its answer holds no place of a server for longer, though the handler has
+   * returned. `awaitClosed` gives it then as well; reads fail with `"Closed"`, as they did since the close began.
+   *
+   * What the system has taken counts as taken, and that may be some hundred kilobytes before the peer is seen to take
+   * nothing.
    */
   readonly writeTimeout?: Duration.DurationInput | undefined
   /**

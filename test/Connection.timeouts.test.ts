@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as LogLevel from "effect/LogLevel"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -20,6 +21,7 @@ import * as Server from "../src/Server.js"
 import { describeTls } from "./support/certificates.js"
 import { directory } from "./support/directory.js"
 import { handles, handlesLeft, leavesNoHandles } from "./support/handles.js"
+import { client, serve } from "./support/memoryServer.js"
 import { MemoryListener, memoryPair, settle } from "./support/memoryTransport.js"
 import { closeTag, dialled, portOf, rawConnect, rawServer, until } from "./support/rawPeer.js"
 import { dialling, identity, listening, secured, trust } from "./support/tlsPeers.js"
@@ -494,6 +496,34 @@ describe("all of them", () => {
       yield* pass(10_000)
       assert.deepStrictEqual(ends, ["10000 ReadTimeout", "Failed ReadTimeout"])
     }))
+
+  it.scoped("a client that does not take its answer holds its place for the write timeout, though its handler has returned", () =>
+    Effect.gen(function*() {
+      const { listener, reports, server } = yield* serve(
+        ({ writer }) => writer.write("x".repeat(1000)),
+        { maxConnections: 1, writeTimeout: "10 seconds", closeTimeout: "1 hour" }
+      ).pipe(Effect.tagMetrics("server", "deaf"))
+      const deaf = client(listener, { window: 100 })
+      deaf.transport.pause()
+      const next = client(listener)
+      yield* settle
+      const [connection] = yield* server.connections
+      yield* pass(9999)
+      assert.strictEqual(yield* server.waiting, 1)
+      assert.isTrue(yield* connection!.isClosing)
+      yield* pass(1)
+      assert.strictEqual(yield* server.waiting, 0)
+      assert.strictEqual(next.text().length, 1000)
+      assert.strictEqual(yield* closeTag(connection!), "Failed WriteTimeout")
+      assert.strictEqual(deaf.failure?.reason, "Reset")
+      const closed = Server.metrics.connectionsClosed.pipe(
+        Metric.tagged("reason", "WriteTimeout"),
+        Metric.tagged("server", "deaf")
+      )
+      assert.strictEqual((yield* Metric.value(closed)).count, 1)
+      // Its handler has done what it had to do.
+      assert.deepStrictEqual(reports, [])
+    }))
 })
 
 // ---------------------------------------------------------------------------
@@ -554,6 +584,18 @@ describe("with sockets", () => {
         peer.socket.write("x")
         yield* until(() => peer.closed)
         assert.include(["ECONNRESET", "EPIPE"], peer.code)
+      }).pipe(Effect.scoped)
+      yield* until(() => handlesLeft(before).length === 0)
+    }))
+
+  it.scopedLive("a peer that takes nothing is reset, though the connection closes", () =>
+    Effect.gen(function*() {
+      const before = handles()
+      yield* Effect.gen(function*() {
+        const { connection } = yield* dialled({ writeTimeout: short, closeTimeout: "1 hour", highWaterMark: 1e9 })
+        yield* connection.writer.write(new Uint8Array(32 * 1024 * 1024))
+        yield* connection.close
+        assert.strictEqual(yield* closeTag(connection), "Failed WriteTimeout")
       }).pipe(Effect.scoped)
       yield* until(() => handlesLeft(before).length === 0)
     }))
@@ -673,6 +715,14 @@ describeTls("with TLS", () => {
       // The server's end reads up to its limit, and no more.
       const exit = yield* Effect.exit(client.writer.write(new Uint8Array(32 * 1024 * 1024)))
       assert.strictEqual(reasonOf(exit), "WriteTimeout")
+      assert.strictEqual(yield* closeTag(client), "Failed WriteTimeout")
+    }))
+
+  it.scopedLive("a peer that takes nothing, while the connection closes", () =>
+    Effect.gen(function*() {
+      const { client } = yield* secured({ writeTimeout: "300 millis", closeTimeout: "1 hour", highWaterMark: 1e9 })
+      yield* client.writer.write(new Uint8Array(32 * 1024 * 1024))
+      yield* client.close
       assert.strictEqual(yield* closeTag(client), "Failed WriteTimeout")
     }))
 

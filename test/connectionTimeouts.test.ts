@@ -254,6 +254,50 @@ describe("writeTimeout", () => {
     })
   }
 
+  it("goes on while the connection closes, from the last that was taken, and ends it at once", () => {
+    const { fails, state, timers, wire, write } = make({ write: 5000, idle: 100_000 })
+    write(20)
+    timers.advance(4000)
+    state.close()
+    const flush = new Waiter()
+    state.output.awaitFlush(flush)
+    assert.deepStrictEqual(wire.look().slice(1), ["end", "resume"])
+    timers.advance(999)
+    wire.take(1)
+    timers.advance(4999)
+    assert.deepStrictEqual(wire.look(), [])
+    assert.strictEqual(flush.resumed, 0)
+    timers.advance(1)
+    assert.deepStrictEqual(wire.look(), ["abort"])
+    assert.strictEqual(flush.resumed, 1)
+    assert.strictEqual(state.flushEnding?.reason, "WriteTimeout")
+    wire.close()
+    assert.strictEqual(timers.pending, 0)
+    assert(state.closed?.by === "Failed")
+    assert.strictEqual(state.closed.failure.reason, "WriteTimeout")
+    assert.strictEqual(
+      state.closed.failure.detail,
+      "the peer took nothing for 5s (writeTimeout), and 19 bytes are queued"
+    )
+    // To a read, this side had closed it.
+    assert.deepStrictEqual(fails, ["4000 Closed"])
+  })
+
+  it("of a connection that closes has nobody to wait for once all was taken", () => {
+    const { state, timers, wire, write } = make({ write: 500 })
+    write(20)
+    state.close()
+    timers.advance(400)
+    wire.take()
+    wire.look()
+    timers.advance(999)
+    assert.deepStrictEqual(wire.look(), [])
+    timers.advance(1)
+    assert.deepStrictEqual(wire.look(), ["destroy"])
+    wire.close()
+    assert.strictEqual(state.closed?.by, "Local")
+  })
+
   it("tells everybody who waits for the peer", () => {
     const { state, timers, write } = make({ write: 1000 })
     write(2000)
@@ -343,34 +387,37 @@ describe("minReadRate", () => {
 })
 
 describe("when it is over", () => {
-  it.each(["close", "abort", "spend", "closed"] as const)("%s leaves no limit in force", (how) => {
-    const { fails, state, timers, waits, wire, write } = make({
-      idle: 1000,
-      read: 500,
-      write: 1000,
-      rate: { bytesPerSecond: 1, period: 1000 }
-    })
-    state.onData(new Uint8Array(1))
-    wire.window = 1
-    write(1)
-    assert.strictEqual(timers.pending, 1)
-    if (how === "closed") {
-      wire.close()
-    } else {
-      state[how]()
-    }
-    const ends = fails.length
-    if (how !== "closed") {
+  it.each(["close", "abort", "spend", "closed"] as const)(
+    "%s leaves no limit in force but that of what is queued",
+    (how) => {
+      const { fails, state, timers, waits, wire, write } = make({
+        idle: 1000,
+        read: 500,
+        write: 1000,
+        rate: { bytesPerSecond: 1, period: 1000 }
+      })
       state.onData(new Uint8Array(1))
+      wire.window = 1
+      write(1)
+      assert.strictEqual(timers.pending, 1)
+      if (how === "closed") {
+        wire.close()
+      } else {
+        state[how]()
+      }
+      const ends = fails.length
+      if (how !== "closed") {
+        state.onData(new Uint8Array(1))
+      }
+      waits()
+      state.onDrain()
+      assert.strictEqual(timers.pending, how === "close" ? 1 : 0)
+      timers.advance(100_000)
+      assert.strictEqual(timers.pending, 0)
+      assert.strictEqual(fails.length, ends)
+      assert.notInclude(JSON.stringify(state.closed ?? {}), "Timeout")
     }
-    waits()
-    state.onDrain()
-    assert.isAtMost(timers.pending, how === "close" ? 1 : 0)
-    timers.advance(100_000)
-    assert.strictEqual(timers.pending, 0)
-    assert.strictEqual(fails.length, ends)
-    assert.notInclude(JSON.stringify(state.closed ?? {}), "Timeout")
-  })
+  )
 
   it("a close that the peer does not answer is still the limit's", () => {
     const { state, timers, wire, write } = make({ read: 1000, idle: Infinity })
@@ -379,6 +426,20 @@ describe("when it is over", () => {
     state.input.onWait?.()
     timers.advance(1000 + 30_000)
     assert.deepStrictEqual(wire.look().slice(-1), ["abort"])
+    wire.close()
+    assert.strictEqual(state.closed?.by === "Failed" && state.closed.failure.reason, "ReadTimeout")
+  })
+
+  it("a close that a limit has begun, and another cut short, is the first one's", () => {
+    const { state, timers, waits, wire, write } = make({ read: 1000, write: 5000 })
+    write(10)
+    waits()
+    timers.advance(1000)
+    assert.deepStrictEqual(wire.look().slice(1), ["end", "resume"])
+    timers.advance(3999)
+    assert.deepStrictEqual(wire.look(), [])
+    timers.advance(1)
+    assert.deepStrictEqual(wire.look(), ["abort"])
     wire.close()
     assert.strictEqual(state.closed?.by === "Failed" && state.closed.failure.reason, "ReadTimeout")
   })
@@ -437,7 +498,7 @@ class Reference {
   uncertain = 0
   bytes = 0
 
-  constructor(readonly limits: TimeoutLimits) {}
+  constructor(public limits: TimeoutLimits) {}
 
   /** One millisecond, in which nothing happens. The limit that is passed at its end. */
   step(): string | undefined {
@@ -464,6 +525,7 @@ class Reference {
 
 it("strikes in the same millisecond as a reference that looks in every one, whatever happens", () => {
   const reasons = new Map<string, number>()
+  let whileClosing = 0
   for (let seed = 1; seed <= 3000; seed++) {
     const random = new Random(seed)
     const some = (millis: number) => random.chance(0.6) ? random.between(1, millis) : Infinity
@@ -476,12 +538,17 @@ it("strikes in the same millisecond as a reference that looks in every one, what
         : undefined
     }
     const reference = new Reference(limits)
-    const { data, fails, stopsWaiting, timers, waits, wire, write } = make(limits)
+    const { data, state, stopsWaiting, timers, waits, wire, write } = make(limits)
     const log: Array<string> = []
-    for (let time = 0; time < 400 && fails.length === 0; time++) {
+    /** What a limit leaves, and nothing else does. */
+    const passed = () => state.writeEnding?.detail === undefined ? undefined : state.writeEnding.reason
+    for (let time = 0; time < 400 && passed() === undefined; time++) {
       while (random.chance(0.15)) {
         const what = random.between(0, 4)
         log.push(`${time}: ${["waits", "data", "gives up", "writes", "takes"][what]}`)
+        if (state.isClosing && what !== 4) {
+          continue
+        }
         if (what === 0 && !reference.waiting) {
           waits()
           reference.waiting = true
@@ -522,20 +589,28 @@ it("strikes in the same millisecond as a reference that looks in every one, what
           reference.sinceActivity = reference.sinceWrite = 0
         }
       }
+      if (!state.isClosing && random.chance(0.005)) {
+        log.push(`${time}: closes`)
+        state.close()
+        reference.waiting = false
+        reference.limits = { ...none, write: limits.write }
+      }
+      const closing = state.isClosing
       const expected = reference.step()
       timers.advance(1)
-      const got = fails[0]
       assert.strictEqual(
-        got,
-        expected === undefined ? undefined : `${time + 1} ${expected}`,
-        `seed ${seed} ${JSON.stringify(limits)}\n${log.join("\n")}`
+        passed(),
+        expected,
+        `after ${time + 1}, seed ${seed} ${JSON.stringify(limits)}\n${log.join("\n")}`
       )
       if (expected !== undefined) {
         reasons.set(expected, (reasons.get(expected) ?? 0) + 1)
+        whileClosing += closing ? 1 : 0
       }
     }
   }
   for (const reason of ["IdleTimeout", "ReadTimeout", "WriteTimeout", "RateTooLow"]) {
     assert.isAbove(reasons.get(reason) ?? 0, 100, reason)
   }
+  assert.isAbove(whileClosing, 50)
 })

@@ -5,6 +5,7 @@
  * open ──close──▶ closing ──both ends done, or the peer silent, or late──▶ closed(reason)
  *   ├──────────────abort, a failure, both directions ended─────────────────▶
  *   ├──expire, a limit in time was passed: in order, as close, or at once ──▶ (failed, whatever follows)
+ *   │         (of one that is closing already, that of what is queued alone: at once)
  *   └──spend──▶ spent, while another takes the transport over ──surrender──▶
  * ```
  *
@@ -180,7 +181,7 @@ export class ConnectionState implements TransportReceiver, Timed {
 
   private closeInOrder(): void {
     this.phase = "closing"
-    this.timeouts?.stop()
+    this.timeouts?.closing()
     this.closingBy = this.input.end === "eof" ? "Peer" : "Local"
     this.input.pushFailure(this.expired ?? closedHere)
     this.output.close()
@@ -205,10 +206,9 @@ export class ConnectionState implements TransportReceiver, Timed {
   }
 
   expire(ending: Ending, how: "close" | "abort"): void {
-    if (!this.isClosing) {
-      this.expired = ending
-      this[how]()
-    }
+    // One that a limit has closed, and then ends at once, ends for the first.
+    this.expired ??= ending
+    this[how]()
   }
 
   /** Gives the transport up to another connection: nothing can be read or written here any more. */

@@ -9,7 +9,8 @@
  *
  * - **idle**: since something last came or went, or the peer was last held up by us.
  * - **read**: since the waiting read began to wait, or something last came.
- * - **write**: since something was queued, or the network last took some of it.
+ * - **write**: since something was queued, or the network last took some of it. The only one that is left when the
+ *   connection closes: the others are about what is still to come.
  * - **rate**: measured while the peer is sending: from the first byte that comes after our last write until our next one,
  *   and only while a read waits. In each `period` of such waiting, `bytesPerSecond` must be reached. A peer that says
  *   nothing at all is not slow but idle, and one that the program does not listen to is neither.
@@ -33,7 +34,7 @@ export interface Timed {
   readonly queuedBytes: number
   /** A number that changes when the network takes a part of something that is queued. */
   readonly writeProgress: number | undefined
-  /** Ends the connection: in order, or at once. */
+  /** Ends the connection: in order, or at once. One that is closing is only ever ended at once. */
   readonly expire: (ending: Ending, how: "close" | "abort") => void
 }
 
@@ -78,7 +79,7 @@ export class ConnectionTimeouts {
   private stopped = false
 
   constructor(
-    private readonly limits: TimeoutLimits,
+    private limits: TimeoutLimits,
     private readonly timers: Timers,
     private readonly timed: Timed
   ) {
@@ -86,11 +87,26 @@ export class ConnectionTimeouts {
     this.schedule(this.lastReceived)
   }
 
+  /** Of a connection that closes, only what is still queued is waited for. */
+  closing(): void {
+    if (!this.stopped) {
+      this.limits = { idle: Infinity, read: Infinity, write: this.limits.write, rate: undefined }
+      this.measuring = false
+      this.cancel()
+      this.schedule(this.timers.now())
+    }
+  }
+
   /** The connection ends, or is no longer ours. */
   stop(): void {
     this.stopped = true
+    this.cancel()
+  }
+
+  private cancel(): void {
     this.cancelTimer?.()
     this.cancelTimer = undefined
+    this.timerAt = Infinity
   }
 
   // What happens. Each is called when it has happened, but `received`, which comes before the bytes are handed on.
