@@ -168,6 +168,40 @@ describe("StreamReader, interrupted", () => {
       }
     }))
 
+  const decorations: Record<string, <A, E>(read: Effect.Effect<A, E>) => Effect.Effect<A, E>> = {
+    "a span, annotations and a finalizer": (read) =>
+      read.pipe(
+        Effect.withSpan("read"),
+        Effect.annotateSpans("peer", "x"),
+        Effect.annotateLogs("peer", "x"),
+        Effect.withLogSpan("read"),
+        Effect.ensuring(Effect.void)
+      ),
+    "three spans": (read) => read.pipe(Effect.withSpan("a"), Effect.withSpan("b"), Effect.withSpan("c")),
+    "three scopes": (read) => read.pipe(Effect.scoped, Effect.scoped, Effect.scoped)
+  }
+  for (const [name, decorate] of Object.entries(decorations)) {
+    it.effect(`where the run loop lets others run, loses nothing that was read within ${name}`, () =>
+      Effect.gen(function*() {
+        const input = "abcdefg\n".repeat(1500)
+        for (let budget = 2048; budget < 2128; budget++) {
+          const { feed, reader } = yield* fed(input)
+          const sink = { text: "" }
+          const read = decorate(reader.readLine)
+          const loop: Effect.Effect<void, unknown> = Effect.flatMap(read, (line) => {
+            bytesTo(sink)(line)
+            return loop
+          })
+          const fiber = yield* Effect.fork(Effect.withMaxOpsBeforeYield(loop, budget))
+          while (sink.text === "") {
+            yield* Effect.yieldNow()
+          }
+          yield* Fiber.interrupt(fiber)
+          assert.strictEqual(sink.text.length + (yield* rest(reader, feed)).length, input.length, `${budget}`)
+        }
+      }))
+  }
+
   it.effect("before it has begun, loses nothing", () =>
     Effect.gen(function*() {
       for (const reading of Object.values(single)) {

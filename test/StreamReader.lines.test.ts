@@ -321,6 +321,21 @@ describe("StreamReader, lines", () => {
   })
 
   describe("forEachLine", () => {
+    it.effect("goes on with what its function puts back, also at the last line", () =>
+      Effect.gen(function*() {
+        const { feed, reader } = yield* fed("one\ntwo")
+        yield* feed.eof
+        const seen: Array<string> = []
+        yield* reader.forEachLine((line) => {
+          seen.push(line)
+          if (line === "two") {
+            Effect.runSync(reader.unread(latin1("three\nfour")))
+          }
+        })
+        assert.deepStrictEqual(seen, ["one", "two", "three", "four"])
+        assert.isTrue(yield* reader.atEof)
+      }))
+
     it.effect("calls its function with a line when nothing behind it has been consumed", () =>
       everyWay({
         input: "DATA\nabcd\x00DATA\n\n\n\x01end\n",

@@ -486,6 +486,31 @@ describe("LineSplitter", () => {
       }
     })
 
+    it("iso-2022-jp passes over what its decoder can't make anything of, however it is cut", () => {
+      const random = new Random(7)
+      const pieces = ["\x1b", "$", "(", "B", "J", "$B", "\x1b$B", "\x1b(J", "\x1b(B", "\\", "a", "$\"", "\x80", "\xff"]
+      for (let i = 0; i < 300; i++) {
+        const rubbish = Array.from({ length: random.between(3, 10) }, () => random.pick(pieces)).join("")
+        // The line behind it says which characters a backslash stands for by then.
+        const bytes = latin1(`${rubbish}\n\\\n`)
+        const texts = new TextDecoder("iso-2022-jp").decode(bytes).split("\n")
+        // Within two bytes, Node's decoder takes the line feed for the second.
+        const decoded = texts.length === 3 ? texts[1]! : "\\"
+        for (const onOverrun of ["skip", "truncate"] as const) {
+          for (const { chunks, name } of chunkings(bytes)) {
+            for (const way of Object.keys(ways)) {
+              const lines = run(chunks, "eof", { encoding: "iso-2022-jp", maxLength: 2, onOverrun }, ways[way]!)
+              assert.deepStrictEqual(
+                lines.slice(-2),
+                [JSON.stringify(decoded), noMore],
+                `${JSON.stringify(rubbish)}, ${onOverrun}, ${name}, ${way}`
+              )
+            }
+          }
+        }
+      }
+    })
+
     it("a byte order mark goes from the first line, and from no other", () => {
       const text = "\uFEFFa\n\uFEFFb\n\uFEFF"
       for (

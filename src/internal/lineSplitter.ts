@@ -214,7 +214,8 @@ export abstract class LineSplitter<A> {
       return new Incomplete(bytes, undefined)
     }
     const result = f(line)
-    return result === undefined ? endOfLines : result
+    // The function may have put something back.
+    return result !== undefined ? result : queue.length === 0 ? endOfLines : this.forEach(f)
   }
 
   private wholeUnits(): number {

@@ -30,9 +30,10 @@ import { suspension } from "./suspension.js"
 const breath = 4096
 /**
  * How many operations of the run loop lie between taking bytes and the fiber going on with them, with room to spare: one
- * for each generator that returns what it read, some fifteen for a stream that hands on one element.
+ * for each generator that returns what it read, some fifteen for a stream that hands on one element, ten for each span,
+ * scope or annotation around the read. Effect's own limit, beyond which it yields, is 2 048.
  */
-const margin = 32
+const margin = 256
 
 type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
 

@@ -8,7 +8,8 @@
  *   to ioQueue"). So lines that end with it decode together as they do one by one, and the n-th such byte is the n-th
  *   `"\n"`. No byte gives more than one unit of a string; hence, where a text is as long as its bytes, so is any part.
  * - In UTF-16, a line feed is two bytes, at an even distance from where the line begins. Each two bytes give one unit.
- * - In ISO-2022-JP, an escape sequence holds until the next one. Every byte must pass through the decoder, in order.
+ * - In ISO-2022-JP, an escape sequence holds until the next one. Every byte must pass through the decoder, in order, but
+ *   for those of a line that is passed over: there the last escape sequence is all that counts.
  *
  * A byte order mark is left where it is: only whoever cuts the lines knows which is the first.
  */
@@ -70,7 +71,10 @@ export class TextDecoding {
   readonly stateful: boolean
 
   private readonly utf8: boolean
-  private readonly decoder: InstanceType<typeof TextDecoder>
+  private decoder: InstanceType<typeof TextDecoder>
+  private readonly escapes: EscapeSequences | undefined
+  /** The decoder has not seen what came last. */
+  private behind = false
 
   /** The label must have no problem. */
   constructor(label: string) {
@@ -81,6 +85,7 @@ export class TextDecoding {
     this.utf8 = encoding === "utf-8"
     this.marked = this.utf8 || this.width === 2
     this.stateful = encoding === "iso-2022-jp"
+    this.escapes = this.stateful ? new EscapeSequences() : undefined
   }
 
   /** Whether a carriage return begins at `index` of the queue. */
@@ -98,7 +103,7 @@ export class TextDecoding {
     if (this.utf8 && isAscii !== undefined && latin1Slice !== undefined && isAscii(bytes)) {
       return latin1Slice.call(bytes, 0, bytes.length)
     }
-    const text = this.decoder.decode(bytes, streaming)
+    const text = this.stream(bytes)
     // In two steps, because for one Node 20 has a way of its own, which takes windows-1252 for ISO-8859-1, loses a 0xFF
     // that comes first (nodejs/node#56542, #61093), and in UTF-8 is slow for all that isn't ASCII.
     return this.stateful ? text : text + this.decoder.decode()
@@ -106,7 +111,7 @@ export class TextDecoding {
 
   /** Decodes the beginning of a line, as far as its characters are whole. */
   decodeHead(bytes: Bytes): string {
-    const text = this.decoder.decode(bytes, streaming)
+    const text = this.stream(bytes)
     if (!this.stateful) {
       this.decoder.decode()
     }
@@ -115,11 +120,56 @@ export class TextDecoding {
 
   /** Decodes a last line without a line feed. */
   decodeLast(bytes: Bytes): string {
-    return this.decoder.decode(bytes, streaming) + this.decoder.decode()
+    return this.stream(bytes) + this.decoder.decode()
   }
 
-  /** Passes over bytes. Only what is stateful needs to know of them. */
+  private stream(bytes: Bytes): string {
+    const { escapes } = this
+    if (escapes !== undefined) {
+      if (this.behind) {
+        this.behind = false
+        this.decoder = new TextDecoder(this.decoder.encoding, keepMark)
+        this.decoder.decode(escapes.atLineStart(), streaming)
+      }
+      escapes.pass(bytes)
+    }
+    return this.decoder.decode(bytes, streaming)
+  }
+
+  /**
+   * Passes over the rest of a line. Only what is stateful needs to know of it, and not by decoding it: Node 20 throws
+   * where what was left undecided and a few bytes more give as many characters.
+   */
   skip(bytes: Bytes): void {
-    this.decoder.decode(bytes, streaming)
+    this.escapes?.pass(bytes)
+    this.behind = true
+  }
+}
+
+const escape = "\x1b"
+/** ASCII, JIS X 0201 (Roman and Katakana), and JIS X 0208 (of 1978 and 1983). */
+const designations = ["(B", "(J", "(I", "$@", "$B"]
+
+/** The escape sequences of ISO-2022-JP: which one holds. */
+class EscapeSequences {
+  private readonly latin1: InstanceType<typeof TextDecoder> = new TextDecoder("latin1")
+  private last = ""
+  /** The last two bytes: a sequence of three may be cut. */
+  private tail = ""
+
+  pass(bytes: Bytes): void {
+    const text = this.tail + this.latin1.decode(bytes)
+    for (const part of text.split(escape).slice(1)) {
+      const designation = part.slice(0, 2)
+      if (designations.includes(designation)) {
+        this.last = escape + designation
+      }
+    }
+    this.tail = text.slice(-2)
+  }
+
+  /** What brings a new decoder to where one is that has seen all of it, the end of the line included. */
+  atLineStart(): Bytes {
+    return Uint8Array.from(`${this.last}\n`, (character) => character.charCodeAt(0))
   }
 }
