@@ -6,7 +6,9 @@
  *
  * 1. Whether a read succeeds or overruns the limit does not depend on how the bytes were cut into chunks.
  * 2. Nothing is dropped in silence.
- * 3. A read that is interrupted, at any moment, leaves every byte for the next one.
+ * 3. A read that is interrupted, at any moment, leaves every byte for the next one. (In `Effect.timeout` and `Effect.race`
+ *    it runs in a fiber of its own. One that has ended there has taken its bytes, and they go with it where the whole is
+ *    interrupted in that moment: use them inside of the timeout where that matters.)
  * 4. What was received is delivered before the error, or the end, that came after it.
  * 5. One fiber waits at a time. A second read that would have to wait dies with `ConcurrentReadError`.
  * 6. What is buffered stays within twice the limit and one chunk, unless a read asks for more. A slow reader stops the
