@@ -80,7 +80,10 @@ export interface ShutdownReport {
   readonly closed: number
   /** Handlers that were interrupted, for the end of their connection did not end them. */
   readonly interrupted: number
-  /** Connections that could not be closed in order. */
+  /**
+   * Connections that this side reset in the meantime, whatever became of their handlers: whose close took longer than
+   * `closeTimeout` or whose peer did not take what was queued for it (`writeTimeout`) above all.
+   */
   readonly aborted: number
   readonly elapsed: Duration.Duration
 }
@@ -93,8 +96,9 @@ export interface ShutdownReport {
  */
 export interface Options extends Connection.Options {
   /**
-   * How long the closing scope lets handlers finish before it closes their connections: 1 second. A handler that waits
-   * for an idle client will not finish by itself, so this is also how long such a client delays the end.
+   * How long the closing scope lets handlers finish, and the connections of those that have returned close, before it
+   * closes the rest: 1 second. A handler that waits for an idle client will not finish by itself, so this is also how
+   * long such a client delays the end.
    */
   readonly gracePeriod?: Duration.DurationInput | undefined
   /**
@@ -209,7 +213,8 @@ export interface Server {
    * **Details**
    *
    * A handler that waits for its client's next request is not told of this: the README ("Ending") shows how to end one
-   * between two requests.
+   * between two requests. The connection of a handler that returns is closed as ever, and its client given time to end
+   * its side; as soon as all handlers have returned and their connections have closed, all is over.
    *
    * The scope's end does the same. A close that is late aborts its connection, so the whole is bounded by the grace
    * period and `closeTimeout`; a handler that can't be interrupted is left behind after that. A second call waits for

@@ -792,6 +792,46 @@ describe("shutdown", () => {
       yield* server.awaitClosed
     }))
 
+  it.scoped("is over when every handler has returned and every connection has closed, and counts those that it reset by then", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(
+        byOrder({
+          "answer": ({ writer }) => writer.write("x".repeat(1000)),
+          "abort": (connection) => Effect.zipRight(Effect.sleep("2 seconds"), connection.abort),
+          "give up": (connection) => Effect.zipRight(connection.abort, Effect.sleep("2 seconds"))
+        }),
+        { closeTimeout: "5 seconds", writeTimeout: "3 seconds", gracePeriod: "1 minute" }
+      )
+      const order = (order: string, options?: Parameters<typeof client>[1]) => {
+        const its = client(listener, options)
+        its.send(`${order}\n`)
+        return its
+      }
+      order("answer")
+      // One takes nothing, one never ends its side, one is reset by its handler, and one had been before.
+      const deaf = order("answer", { window: 100 })
+      deaf.transport.pause()
+      const endless = order("answer", { endsToo: false })
+      order("abort")
+      order("give up")
+      yield* settle
+      assert.strictEqual((yield* server.connections).length, 3)
+
+      const shutdown = yield* Effect.fork(server.shutdown())
+      for (let second = 0; second < 5; second++) {
+        assert.isFalse(yield* isDone(shutdown))
+        for (let i = 0; i < 2; i++) {
+          endless.send("x")
+          yield* settle
+          yield* TestClock.adjust("500 millis")
+        }
+      }
+      const report = yield* Fiber.join(shutdown)
+      assert.deepStrictEqual(counts(report), { finished: 4, closed: 0, interrupted: 0, aborted: 3 })
+      assert.strictEqual(Duration.toMillis(report.elapsed), 5_000)
+      assert.deepStrictEqual([deaf, endless].map(({ failure }) => failure?.reason), ["Reset", "Reset"])
+    }))
+
   it.scoped("of many silent clients takes as long as that of one", () =>
     Effect.gen(function*() {
       const { listener, server } = yield* serve(echo)

@@ -129,6 +129,11 @@ export class ConnectionState implements TransportReceiver, Timed {
     return this.phase !== "open" || this.closed !== undefined
   }
 
+  /** This side has reset it: it was aborted, or its close was late, or a limit was passed. */
+  get isReset(): boolean {
+    return this.phase === "aborting"
+  }
+
   /** Why nothing can be written any more, or `undefined`. */
   get writeEnding(): Ending | undefined {
     if (this.closed !== undefined) {

@@ -60,6 +60,10 @@ class Client extends Member {
     super()
   }
 
+  get isOpen(): boolean {
+    return this.connection.latest.state.closed === undefined
+  }
+
   /** The handler has not returned. */
   get isAtWork(): boolean {
     return this.fiber === undefined || this.fiber.unsafePoll() === null
@@ -79,7 +83,6 @@ const noListener: Omit<Listener, "addresses"> = { start: Effect.void, close: Eff
 interface Dismissal {
   readonly closed: boolean
   readonly interrupted: boolean
-  readonly aborted: boolean
 }
 
 class ServerImpl implements Api.Server {
@@ -265,8 +268,8 @@ class ServerImpl implements Api.Server {
   get connections(): Effect.Effect<ReadonlyArray<ConnectionImpl>> {
     return Effect.sync(() =>
       Arr.fromIterable(this.state.clients)
+        .filter((client) => client.isOpen)
         .map((client) => client.connection.latest)
-        .filter((connection) => connection.state.closed === undefined)
     )
   }
 
@@ -382,6 +385,7 @@ class ServerImpl implements Api.Server {
     return Effect.gen(this, function*() {
       yield* this.close
       const serving = clients.size
+      const open = Arr.fromIterable(clients).filter((client) => client.isOpen)
       yield* Effect.timeoutOption(this.until(() => clients.size === 0), gracePeriod)
       const rest = Array.from(clients)
       const late = rest.filter((client) => client.isAtWork).length
@@ -398,7 +402,8 @@ class ServerImpl implements Api.Server {
         finished: serving - late,
         closed: ends.filter((end) => end.closed).length,
         interrupted: ends.filter((end) => end.interrupted).length,
-        aborted: ends.filter((end) => end.aborted).length
+        // Those who left within the grace period among them: a close may have been late by then.
+        aborted: open.filter(({ connection }) => connection.latest.state.isReset).length
       }
     }).pipe(
       Effect.timed,
@@ -410,10 +415,8 @@ class ServerImpl implements Api.Server {
   private dismiss(client: Client): Effect.Effect<Dismissal> {
     return Effect.gen(this, function*() {
       const { connection, fiber } = client
-      const { state } = connection.latest
-      const open = state.closed === undefined
       // That of a handler which has returned is being closed already, unless its finalizers take their time.
-      const closed = open && (client.isAtWork || !state.isClosing)
+      const closed = client.isOpen && (client.isAtWork || !connection.latest.state.isClosing)
       client.dismissed = true
       yield* connection.release
       // Its last read has failed by now; let the handler see to it.
@@ -422,7 +425,7 @@ class ServerImpl implements Api.Server {
       if (interrupted) {
         yield* Fiber.interruptFork(fiber)
       }
-      return { closed, interrupted, aborted: open && connection.latest.state.closed?.by === "Aborted" }
+      return { closed, interrupted }
     })
   }
 
