@@ -8,8 +8,11 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Tracer from "effect/Tracer"
+import type * as Connection from "../src/Connection.js"
+import * as Faults from "../src/Faults.js"
 import { hexDump } from "../src/internal/hexDump.js"
 import * as Network from "../src/Network.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
@@ -136,6 +139,38 @@ describe("metrics", () => {
       const { received, sent } = yield* read("bytes")
       assert.deepStrictEqual([received, sent], [15, 21])
       its.transport.abort()
+    }))
+
+  it.scoped("bytes are counted once, however often something is put between connection and network before they are read", () =>
+    Effect.gen(function*() {
+      for (const times of [0, 1, 2, 3]) {
+        const { listener } = yield* serve((plain) =>
+          Effect.gen(function*() {
+            yield* plain.reader.peek(6)
+            let connection: Connection.Connection = plain
+            for (let i = 0; i < times; i++) {
+              ;[connection] = yield* Faults.attach(connection)
+              if (i === 1) {
+                yield* connection.reader.readExactly(2)
+              }
+            }
+            yield* Stream.run(connection.reader.bytes, connection.writer.sink)
+          })
+        ).pipe(Effect.tagMetrics("server", `interposed ${times}`))
+        const its = client(listener)
+        its.send("hello\n")
+        yield* TestClock.adjust(0)
+        yield* settle
+        its.send("and more")
+        yield* TestClock.adjust(0)
+        yield* settle
+        const said = times < 2 ? "hello\nand more" : "llo\nand more"
+        assert.strictEqual(its.text(), said)
+        const { received, sent } = yield* read(`interposed ${times}`)
+        assert.deepStrictEqual([received, sent], [14, said.length])
+        its.transport.end()
+        yield* settle
+      }
     }))
 
   it.scoped("of two servers are told apart by the labels of those who started them", () =>

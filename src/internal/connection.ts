@@ -345,8 +345,10 @@ export class ConnectionImpl implements Api.Connection {
     }
     const ended = this.state.writeEnding !== undefined
     const handover = this.state.spend()
-    const lower = new Inherited(this.transport, handover, handover.takeReceived())
+    const received = handover.takeReceived()
+    const lower = new Inherited(this.transport, handover, received)
     const successor = this.successor = new ConnectionImpl(wrap(lower), this.limits, this.timers)
+    successor.state.countedAlready = this.state.countedAlready + received.length
     this.state.surrender({ by: "Local" })
     if (ended) {
       successor.state.writeEof()

@@ -99,6 +99,8 @@ export class ConnectionState implements TransportReceiver, Timed {
   /** Once it is spent: who is told instead. */
   private handover: Handover | undefined = undefined
   private lastActivity = 0
+  /** How many of the next bytes another connection has received and counted already. */
+  countedAlready = 0
   private readonly timeouts: ConnectionTimeouts | undefined
   /** The limit that was passed. */
   private expired: Ending | undefined = undefined
@@ -286,7 +288,9 @@ export class ConnectionState implements TransportReceiver, Timed {
 
   onData(chunk: Bytes): void {
     if (this.phase === "open") {
-      this.limits.meter?.received(chunk.length)
+      const known = Math.min(this.countedAlready, chunk.length)
+      this.countedAlready -= known
+      this.limits.meter?.received(chunk.length - known)
       this.timeouts?.received(chunk.length)
       this.input.push(chunk)
     } else if (this.handover !== undefined) {
