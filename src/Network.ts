@@ -162,6 +162,11 @@ export const openUnixConnection = (
  * Starts a TCP server and runs `handler` for each connection, in a fiber and a scope of its own. The scope shuts the
  * server down.
  *
+ * **Details**
+ *
+ * In a worker of `node:cluster` the address is shared with the other workers, unless `reusePort` is true. A worker that
+ * the primary disconnects accepts no more: its server is closed, and `serveForever` returns.
+ *
  * **Interruption** leaves nothing bound. Once it has succeeded, interruption is the scope's business.
  *
  * **Errors**: `ListenError` where an address can't be listened on; then none is. Arguments that can't be right are
@@ -198,6 +203,8 @@ export const startServer = <E, R>(
  *
  * A socket file that nobody listens on is replaced, unless `unlinkStale` is false. The file is removed with the server,
  * where it is still the one that this server made. `mode` is in force before anyone can connect.
+ *
+ * Nobody shares a path: of the workers of `node:cluster` only one can have it, and each other needs a path of its own.
  *
  * **Interruption** leaves neither a socket nor a file.
  *

@@ -297,7 +297,10 @@ export const fromDuplex = (
  * A descriptor is what a supervisor hands to the process it starts: systemd's first is 3. The path of a Unix socket is
  * left in place, for it was not made here; that of a descriptor Node does not know, so the address is unnamed.
  *
- * A `net.Server` keeps its own listeners for `"connection"`, if it has any, and they see each socket first.
+ * A `net.Server` keeps its own listeners for `"connection"`, if it has any, and they see each socket first. Where
+ * somebody else closes it, this server is closed as well: it accepts no more, and `serveForever` returns.
+ *
+ * In a worker of `node:cluster` a descriptor is one of the primary's, as Node has it.
  *
  * **Errors**
  *

@@ -190,7 +190,14 @@ export interface TcpListenOptions extends SocketOptions {
   readonly reusePort?: boolean | undefined
   /** Keeps a listener on `::` from taking IPv4 connections as well. */
   readonly ipv6Only?: boolean | undefined
-  /** Whether to accept at once: true. Otherwise the address is bound, and refuses until `startServing`. */
+  /**
+   * Whether to accept at once: true. Otherwise the address is bound, and refuses until `startServing`.
+   *
+   * **Details**
+   *
+   * In a worker of `node:cluster` the address is the primary's, which takes connections for all workers. Those that it
+   * hands to a worker which does not serve yet are reset.
+   */
   readonly startServing?: boolean | undefined
   /** TLS: off by default. A connection is accepted when its handshake is done. */
   readonly tls?: Tls.ServerOptions | undefined
@@ -212,14 +219,21 @@ export interface UnixListenOptions {
   readonly mode?: number | undefined
   /** Replaces a socket file on which nobody listens any more: true. One that is in use is never replaced. */
   readonly unlinkStale?: boolean | undefined
-  /** Whether to accept at once: true. Otherwise the address is bound, and refuses until `startServing`. */
+  /**
+   * Whether to accept at once: true. Otherwise the address is bound, and refuses until `startServing`.
+   *
+   * **Details**
+   *
+   * Another server takes the file for that of one that is gone, and replaces it; then `startServing` fails. A name in the
+   * abstract namespace is listened on from the first, and connections are dropped until `startServing`.
+   */
   readonly startServing?: boolean | undefined
   /** TLS: off by default. A connection is accepted when its handshake is done. */
   readonly tls?: Tls.ServerOptions | undefined
 }
 
 /**
- * What a listener reports to. Neither function throws.
+ * What a listener reports to. None of the functions throws.
  *
  * @since 0.1.0
  * @category models
@@ -232,6 +246,11 @@ export interface Acceptor {
   readonly onTransport: (transport: Transport, handshakeMillis?: number | undefined) => void
   /** A connection could not be accepted, or did not survive its handshake. The listener goes on. */
   readonly onError: (error: AcceptError) => void
+  /**
+   * Nobody is accepted any more, and it was not `close` that ended it: what is below the listener was closed from
+   * outside. Whoever hears of it calls `close`.
+   */
+  readonly onClosed?: (() => void) | undefined
 }
 
 /**

@@ -579,6 +579,49 @@ describe("NodeNetwork.startServerOn", () => {
       yield* free(port)
     }))
 
+  it.scopedLive("is closed as soon as somebody else closes the server, and its connections go on", () =>
+    Effect.gen(function*() {
+      const server = yield* occupied(v4)
+      const port = portOf(server)
+      const adopted = yield* NodeNetwork.startServerOn(
+        server,
+        { gracePeriod: 0 },
+        ({ reader, writer }) => Effect.flatMap(reader.readLine, (line) => writer.write(line))
+      )
+      const peer = new Peer(Net.connect(port, v4))
+      yield* Effect.promise(() => once(server, "connection"))
+      let closed = false
+      assert.strictEqual(server.close(() => closed = true), server)
+      assert.isFalse(yield* adopted.isServing)
+      yield* adopted.serveForever
+      assert.isFalse(closed)
+      yield* free(port)
+      peer.socket.end("still there?\n")
+      yield* Effect.promise(() => until(() => peer.ended))
+      assert.strictEqual(peer.received, "still there?\n")
+      yield* adopted.awaitClosed
+      yield* Effect.promise(() => until(() => closed))
+      assert.deepStrictEqual([server.listenerCount("connection"), server.listenerCount("error")], [0, 0])
+    }))
+
+  it.scopedLive("takes nothing else away from an adopted server that somebody has put in its place since", () =>
+    Effect.gen(function*() {
+      const server = yield* occupied(v4)
+      const calls: Array<string> = []
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* NodeNetwork.startServerOn(server, { gracePeriod: 0 }, () => Effect.void)
+        const { close } = server
+        server.close = function(callback) {
+          calls.push("theirs")
+          return Reflect.apply(close, this, [callback])
+        }
+      }))
+      assert.isFalse(server.listening)
+      assert.deepStrictEqual(calls, ["theirs"])
+      server.close()
+      assert.deepStrictEqual(calls, ["theirs", "theirs"])
+    }))
+
   it.scopedLive("leaves the path of an adopted server in place", () =>
     Effect.gen(function*() {
       const directory = temporaryDirectory()

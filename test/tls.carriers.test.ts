@@ -224,6 +224,8 @@ describeTls("on an adopted listener", () => {
       const after = yield* dialling(portOf(server), { verify: false })
       const certificate = Option.flatMap(after.tls, ({ peerCertificate }) => peerCertificate)
       assert.deepStrictEqual(Option.getOrThrow(certificate).subject["CN"], "renewed")
+      listener.close()
+      assert.isFalse(yield* server.isServing)
     }))
 
   it.scopedLive("options that can't be used leave the listener to whoever made it", () =>

@@ -494,7 +494,8 @@ export const checked = <E, R>(
         const server = new ServerImpl(runtime, options, handler, fiber)
         const acceptor: Acceptor = {
           onTransport: (transport, handshakeMillis) => server.onTransport(transport, handshakeMillis),
-          onError: (error) => server.onAcceptError(error)
+          onError: (error) => server.onAcceptError(error),
+          onClosed: () => void Runtime.runFork(runtime, server.close)
         }
         // Not as a whole where it can be interrupted: a listener that stood by then would be nobody's.
         server.attach(yield* Effect.onError(listen(acceptor, restore), () => server.shutdown({ gracePeriod: 0 })))

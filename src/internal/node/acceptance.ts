@@ -4,6 +4,9 @@
  * A server may accept before its listener is complete (a second address is still to be bound), before it is to serve,
  * and in the very turn in which it closes. In the first case its connections wait, in the others they are dropped, with
  * a reset where that is the way to refuse.
+ *
+ * A server may also be closed by others: by whoever gave it to us, and in a worker of `node:cluster` by Node, when the
+ * worker is disconnected. The acceptor is told.
  */
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
@@ -51,7 +54,11 @@ export class Acceptance {
       }
     }
     server.on("connection", onConnection)
-    return () => server.removeListener("connection", onConnection)
+    const unwatch = watchClose(server, this.onClose)
+    return () => {
+      server.removeListener("connection", onConnection)
+      unwatch()
+    }
   }
 
   private accept(transport: Transport): void {
@@ -79,6 +86,12 @@ export class Acceptance {
   readonly onError = (error: unknown): void => {
     if (this.phase !== "closed") {
       this.acceptor.onError({ phase: "accept", remoteAddress: undefined, error })
+    }
+  }
+
+  private readonly onClose = (): void => {
+    if (this.phase === "serving" || this.phase === "refusing") {
+      this.acceptor.onClosed?.()
     }
   }
 
@@ -112,6 +125,26 @@ export class Acceptance {
     const waiting = this.waiting
     this.waiting = []
     return waiting
+  }
+}
+
+/**
+ * Calls `told` when somebody closes the server, until what it returns is called. The server has an event for it, but
+ * that comes when its last connection has ended, and whoever is told may be the one to end them.
+ */
+const watchClose = (server: Net.Server, told: () => void): () => void => {
+  const { close } = server
+  const closeAndTell: Net.Server["close"] = (callback) => {
+    Reflect.apply(close, server, [callback])
+    told()
+    return server
+  }
+  server.close = closeAndTell
+  return () => {
+    // Who has put something else in its place since has it call ours.
+    if (server.close === closeAndTell) {
+      server.close = close
+    }
   }
 }
 

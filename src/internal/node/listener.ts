@@ -13,7 +13,8 @@
  * **Bound, not serving.** An address that is to refuse until it serves is bound and not listened on. Late releases of
  * Node 24 have a class for that (`net.BoundSocket`). Others have the function that `node:cluster` binds with, undocumented
  * (`net._createServerHandle`), whose result `server.listen` takes as documented. Where there should be neither, the
- * address is listened on, and what connects is reset until it serves: later, but as plainly, refused.
+ * address is listened on, and what connects is reset until it serves: later, but as plainly, refused. So it is in a worker
+ * of `node:cluster`, where an address is the primary's, which listens as soon as the first worker asks for it.
  *
  * From `bind` to the last address nothing interrupts, nor from there to the finalizer that closes it: all of this is run
  * where nothing can. None of it waits for anything but the system's own calls (in a worker of `node:cluster`, those of the
@@ -22,6 +23,7 @@
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import cluster from "node:cluster"
 import * as Net from "node:net"
 import { constants } from "node:os"
 import { getSystemErrorName } from "node:util"
@@ -120,6 +122,9 @@ const bindOnly = (options: BindOptions): { readonly handle: BoundHandle; readonl
   }
   return { handle, bound }
 }
+
+/** Whether the address is the primary's, and the other workers'. What has `reusePort` a worker binds by itself. */
+const sharesAddresses = (options: BindOptions): boolean => cluster.isWorker && !options.reusePort
 
 const addressInUse = (): number => -constants.errno.EADDRINUSE
 
@@ -285,7 +290,7 @@ const listen = Effect.fnUntraced(function*(
       targets,
       options,
       acceptance,
-      (options) => (atOnce ? withServer : withoutServer)(acceptance, settings, options)
+      (options) => (atOnce || sharesAddresses(options) ? withServer : withoutServer)(acceptance, settings, options)
     ),
     () => Effect.sync(() => acceptance.close())
   )

@@ -25,6 +25,7 @@
  * when serving begins. Another server can't tell it from a stale one. Nor could it if the socket behind it were still open.
  */
 import * as Effect from "effect/Effect"
+import cluster from "node:cluster"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Path from "node:path"
@@ -195,6 +196,8 @@ const probe = (path: string): Effect.Effect<string | undefined> =>
 const inTheWay = (path: string, detail: string, code = "EADDRINUSE"): ListenError =>
   listenError(Address.unix(path), Object.assign(new Error(`${code}: ${detail}`), { code }), detail, "AddressInUse")
 
+const workerNote = cluster.isWorker ? ", and of the workers of node:cluster only one can have a path" : ""
+
 /** Links the socket in the room to its name, over a stale file if need be. `path` is as it was given, for it is short. */
 const place = Effect.fnUntraced(function*(path: string, absolute: string, room: Room, unlinkStale: boolean) {
   for (let attempt = 0; attempt < placeAttempts; attempt++) {
@@ -215,7 +218,7 @@ const place = Effect.fnUntraced(function*(path: string, absolute: string, room: 
     if (code !== "ECONNREFUSED") {
       return yield* Effect.fail(
         code === undefined || code === "EAGAIN"
-          ? inTheWay(path, "another server accepts connections there")
+          ? inTheWay(path, `another server accepts connections there${workerNote}`)
           : inTheWay(path, `a socket is there that may be in use: connecting to it fails with ${code}`)
       )
     }

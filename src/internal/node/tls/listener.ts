@@ -85,6 +85,8 @@ class TlsAcceptor implements Acceptor {
 
   readonly onError = (error: AcceptError): void => this.upper.onError(error)
 
+  readonly onClosed = (): void => this.upper.onClosed?.()
+
   close(): void {
     const handshakes = this.handshakes
     this.handshakes = undefined
