@@ -16,12 +16,13 @@ import { TLSSocket } from "node:tls"
 import * as Address from "./Address.js"
 import * as Connection from "./Connection.js"
 import * as argument from "./internal/argument.js"
-import { tlsProblem } from "./internal/connection.js"
+import { optionProblem, tlsProblem } from "./internal/connection.js"
 import { connectionFailure } from "./internal/errno.js"
 import { socketProblem } from "./internal/network.js"
 import { addressOf, adoptDescriptor, adoptServer } from "./internal/node/adoption.js"
 import { backend } from "./internal/node/backend.js"
 import * as inherited from "./internal/node/inheritedListeners.js"
+import { settingsOn } from "./internal/node/socketSettings.js"
 import { connectTls, upgrade } from "./internal/node/tls/handshake.js"
 import { withTls } from "./internal/node/tls/listener.js"
 import { fromTlsSocket } from "./internal/node/tls/transport.js"
@@ -83,7 +84,7 @@ export const tls: Transport.TlsProvider = { connect: connectTls, upgrade, listen
  * @since 0.1.0
  * @category options
  */
-export interface SocketOptions extends Connection.Options {}
+export interface SocketOptions extends Connection.Options, Transport.SocketOptions {}
 
 /**
  * What a server on an adopted listener can be told.
@@ -94,6 +95,8 @@ export interface SocketOptions extends Connection.Options {}
 export interface AdoptOptions extends Server.Options, Transport.SocketOptions {
   /** How many connections may wait to be accepted, where a descriptor is adopted: 100. */
   readonly backlog?: number | undefined
+  /** Whether to accept at once: true. Otherwise whoever connects is reset until `startServing`. */
+  readonly startServing?: boolean | undefined
   /** TLS for every connection: off by default. */
   readonly tls?: Tls.ServerOptions | undefined
 }
@@ -115,8 +118,18 @@ const failed = (
     })
   )
 
-/** What keeps a stream from being read as bytes by us alone. */
-const problemOf = (stream: Duplex): string | undefined => {
+/** Sockets that are to be adopted when they have connected. */
+const awaited = new WeakSet<Net.Socket>()
+
+/** What keeps a stream from being adopted: it can't be read as bytes, or not by us alone, or the options are wrong. */
+const problemOf = (stream: Duplex, options: Connection.Options | undefined): argument.Problem => {
+  const problem = argument.given("the stream", stream) ?? optionProblem(options ?? {})
+  if (problem !== undefined) {
+    return problem
+  }
+  if (!stream.destroyed && transports.ownerOf(stream) !== undefined) {
+    return adoptedAlready
+  }
   if (stream.readableEncoding !== null) {
     return `a stream with setEncoding("${stream.readableEncoding}") delivers strings, and can't be read as bytes`
   }
@@ -127,6 +140,8 @@ const problemOf = (stream: Duplex): string | undefined => {
     ? "the stream has a listener for \"readable\", which takes what is to be read here: remove it first"
     : undefined
 }
+
+const adoptedAlready = "the stream has been adopted already: share the connection that it has become"
 
 const connected = (socket: Net.Socket): Effect.Effect<void, ConnectionError> =>
   Effect.async((resume) => {
@@ -161,7 +176,7 @@ const adopt = (
   toTransport: () => Transport.Transport
 ): Effect.Effect<Connection.Connection, ConnectionError, Scope.Scope> =>
   Effect.suspend(() => {
-    const problem = problemOf(stream)
+    const problem = problemOf(stream, options)
     if (problem !== undefined) {
       return argument.illegal(problem)
     }
@@ -187,6 +202,9 @@ const adopt = (
  * not handed out is delivered, and half-closing works whatever the socket was made with, but for one made with `onread`,
  * whose bytes go elsewhere. The addresses of a Unix socket are unnamed, for Node knows no path.
  *
+ * Small writes are sent at once, whatever the socket was told before, unless `noDelay` is false; its keep-alive stays as
+ * it is, unless `keepAlive` says something.
+ *
  * A socket of `node:tls` is taken over when its handshake is done, and `connection.tls` says what that has settled. But its
  * end is taken for one in order with or without close_notify, which Node does not tell apart. To adopt the socket below it
  * and call `startTls` does.
@@ -198,8 +216,8 @@ const adopt = (
  * **Errors**
  *
  * `ConnectionError` with the reason `"Closed"` where the socket is destroyed already, and with that of its failure where
- * it could not connect. A socket that was told to deliver strings (`setEncoding`), or that nobody has connected, is a
- * defect.
+ * it could not connect. A socket that was told to deliver strings (`setEncoding`), that nobody has connected, or that has
+ * been adopted already, is a defect; it is left as it is, and so it is where the options can't be right.
  *
  * @since 0.1.0
  * @category constructors
@@ -221,11 +239,20 @@ export const fromSocket = (
 ): Effect.Effect<Connection.Connection, ConnectionError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.suspend(() => {
-      const adopted = adopt(socket, options, () => fromTlsSocket(socket) ?? transports.fromSocket(socket))
+      const problem = problemOf(socket, options) ?? socketProblem(options ?? {}) ??
+        (awaited.has(socket) ? adoptedAlready : undefined)
+      if (problem !== undefined) {
+        return argument.illegal(problem)
+      }
+      const adopted = adopt(socket, options, () => {
+        settingsOn(socket, options ?? {})
+        return fromTlsSocket(socket) ?? transports.fromSocket(socket)
+      })
       if (socket.connecting || isShakingHands(socket)) {
-        return Effect.zipRight(
-          Effect.onError(restore(connected(socket)), () => Effect.sync(() => discard(socket))),
-          adopted
+        awaited.add(socket)
+        return Effect.onError(restore(connected(socket)), () => Effect.sync(() => discard(socket))).pipe(
+          Effect.zipRight(adopted),
+          Effect.ensuring(Effect.sync(() => awaited.delete(socket)))
         )
       }
       return socket.pending && !socket.destroyed
@@ -255,8 +282,8 @@ const discard = (socket: Net.Socket): void => {
  *
  * **Errors**
  *
- * `ConnectionError` with the reason `"Closed"` where the stream is destroyed already. A stream of strings or of objects
- * is a defect.
+ * `ConnectionError` with the reason `"Closed"` where the stream is destroyed already. A stream of strings or of objects,
+ * or one that has been adopted already, is a defect; it is left as it is.
  *
  * @since 0.1.0
  * @category constructors
@@ -304,8 +331,8 @@ export const fromDuplex = (
  *
  * **Errors**
  *
- * `ListenError` where the descriptor can't be listened on. A server that does not listen (yet) is a defect, and so is one
- * of `node:tls`: give the `net.Server` below it.
+ * `ListenError` where the descriptor can't be listened on. A server that does not listen (yet) is a defect, and so are one
+ * that has been adopted already, and one of `node:tls`: give the `net.Server` below it.
  *
  * @since 0.1.0
  * @category constructors
@@ -333,6 +360,7 @@ export const startServerOn = <E, R>(
       [
         listenerProblem(server),
         argument.positive("backlog", options.backlog),
+        argument.oneOf("startServing", options.startServing, [true, false]),
         socketProblem(options),
         options.tls === undefined ? undefined : tlsProblem("tls: ", options.tls)
       ],
@@ -353,7 +381,8 @@ export const startServerOn = <E, R>(
 
 const listenerProblem = (server: Net.Server | { readonly fd: number }): string | undefined => {
   if (!(server instanceof Net.Server)) {
-    return argument.notNegative("fd", server.fd)
+    return argument.given("server", server) ?? argument.given("fd", server.fd) ??
+      argument.notNegative("fd", server.fd)
   }
   return "setSecureContext" in server
     ? "a tls.Server makes connections of its own: give the net.Server below it, and TLS as an option"

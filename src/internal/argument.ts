@@ -19,6 +19,10 @@ export const check = (...problems: ReadonlyArray<Problem>): Effect.Effect<void> 
   return problem === undefined ? Effect.void : illegal(problem)
 }
 
+/** For what can't be left out. */
+export const given = (name: string, value: unknown): Problem =>
+  value === undefined || value === null ? `${name} must be given, got ${show(value)}` : undefined
+
 const integer = (name: string, value: unknown, min: number, max: number, meaning: string): Problem =>
   typeof value === "number" && Number.isInteger(value) && value >= min && value <= max
     ? undefined

@@ -12,9 +12,10 @@ import * as Path from "node:path"
 import * as Address from "../../Address.js"
 import type { ListenError } from "../../NetworkError.js"
 import type { Acceptor, Listener, SocketOptions } from "../../Transport.js"
+import * as argument from "../argument.js"
 import { listenError } from "../listenError.js"
 import { Acceptance, listening } from "./acceptance.js"
-import { socketSettings } from "./socketSettings.js"
+import { settingsOn, socketSettings } from "./socketSettings.js"
 import { tcpAddress } from "./transport.js"
 import { isFile } from "./unixPath.js"
 import { attempt, link } from "./unixSocket.js"
@@ -22,7 +23,11 @@ import { attempt, link } from "./unixSocket.js"
 /** @internal */
 export interface AdoptOptions extends SocketOptions {
   readonly backlog?: number | undefined
+  readonly startServing?: boolean | undefined
 }
+
+/** Servers that have been adopted, and not yet been closed. */
+const adopted = new WeakSet<Net.Server>()
 
 /**
  * Takes over a server that listens.
@@ -34,24 +39,24 @@ export const adoptServer = (
   options: AdoptOptions,
   acceptor: Acceptor
 ): Effect.Effect<Listener, ListenError> =>
-  Effect.sync(() => {
+  Effect.suspend(() => {
+    if (adopted.has(server)) {
+      return argument.illegal("the server has been adopted already: whoever connects would be served twice")
+    }
+    adopted.add(server)
     const path = pathOf(server)
-    const settings = socketSettings(options)
     const acceptance = new Acceptance(acceptor, path)
     const detach = acceptance.attach(server, (socket) => {
       // The server was made without our options.
       socket.allowHalfOpen = true
-      socket.setNoDelay(settings.noDelay)
-      if (settings.keepAlive) {
-        socket.setKeepAlive(true, settings.keepAliveInitialDelay)
-      }
+      settingsOn(socket, options)
     })
     server.on("error", acceptance.onError)
-    acceptance.serve()
-    return listenerOf(server, acceptance, path, () => {
+    return Effect.succeed(listenerOf(server, acceptance, options, path, () => {
       detach()
       server.removeListener("error", acceptance.onError)
-    })
+      adopted.delete(server)
+    }))
   })
 
 /**
@@ -71,10 +76,7 @@ export const adoptDescriptor = (
       listening(server, acceptance.onError, () => server.listen({ fd, backlog: options.backlog ?? 100 })),
       {
         onFailure: (error) => listenError(Address.unix(), error, `file descriptor ${fd} can't be listened on`),
-        onSuccess: () => {
-          acceptance.serve()
-          return listenerOf(server, acceptance)
-        }
+        onSuccess: () => listenerOf(server, acceptance, options)
       }
     )
   })
@@ -99,19 +101,25 @@ export const addressOf = (server: Net.Server): Address.Address => {
 const listenerOf = (
   server: Net.Server,
   acceptance: Acceptance,
+  options: AdoptOptions,
   path?: string | undefined,
   release?: (() => void) | undefined
-): Listener => ({
-  addresses: [addressOf(server)],
-  start: Effect.void,
-  close: Effect.sync(() => {
-    acceptance.close()
-    if (server.listening) {
-      closeKeeping(server, path !== undefined && isFile(path) ? path : undefined)
-    }
-    release?.()
-  })
-})
+): Listener => {
+  if (options.startServing === false) {
+    acceptance.refuse()
+  }
+  return {
+    addresses: [addressOf(server)],
+    start: Effect.sync(() => acceptance.serve()),
+    close: Effect.sync(() => {
+      acceptance.close()
+      if (server.listening) {
+        closeKeeping(server, path !== undefined && isFile(path) ? path : undefined)
+      }
+      release?.()
+    })
+  }
+}
 
 const closeKeeping = (server: Net.Server, path: string | undefined): void => {
   let directory: string | undefined

@@ -2,6 +2,7 @@
  * The options of a TCP socket, as `node:net` takes them.
  */
 import * as Duration from "effect/Duration"
+import type * as Net from "node:net"
 import type { SocketOptions } from "../../Transport.js"
 
 /** @internal */
@@ -27,6 +28,19 @@ export const socketSettings = (options: SocketOptions): SocketSettings => {
     keepAlive: idle !== Infinity,
     // Node counts whole seconds, and takes none for the system's own delay.
     keepAliveInitialDelay: Math.min(Math.max(1, Math.ceil(idle)), longestIdle) * 1000
+  }
+}
+
+/**
+ * Sets them on a socket that was made without them. Of keep-alive the options may say nothing.
+ *
+ * @internal
+ */
+export const settingsOn = (socket: Net.Socket, options: SocketOptions): void => {
+  const { keepAlive, keepAliveInitialDelay, noDelay } = socketSettings(options)
+  socket.setNoDelay(noDelay)
+  if (options.keepAlive !== undefined) {
+    socket.setKeepAlive(keepAlive, keepAliveInitialDelay)
   }
 }
 
