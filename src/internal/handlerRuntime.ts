@@ -19,47 +19,42 @@ const unchangeable = (): never => {
   throw new TypeError("the services of a context can't be changed: Context.add makes a context that has more")
 }
 
-/** The services of a server with the scope of one handler. */
+/** The services of a server with the scope of one handler; copied when all of them are asked for, as to add one more. */
 class ScopedServices implements Map<string, any> {
+  private copy: Map<string, any> | undefined = undefined
+
   constructor(private readonly services: ReadonlyMap<string, any>, private readonly scope: Scope.Scope) {}
 
-  get [Symbol.toStringTag](): string {
-    return "Map"
-  }
-  get size(): number {
-    return this.services.size + (this.services.has(key) ? 0 : 1)
-  }
   has(name: string): boolean {
     return name === key || this.services.has(name)
   }
   get(name: string): any {
     return name === key ? this.scope : this.services.get(name)
   }
-  *entries(): MapIterator<[string, any]> {
-    yield [key, this.scope]
-    for (const entry of this.services) {
-      if (entry[0] !== key) {
-        yield entry
-      }
-    }
+
+  private get all(): Map<string, any> {
+    return this.copy ??= new Map(this.services).set(key, this.scope)
+  }
+  get [Symbol.toStringTag](): string {
+    return "Map"
+  }
+  get size(): number {
+    return this.all.size
+  }
+  entries(): MapIterator<[string, any]> {
+    return this.all.entries()
   }
   [Symbol.iterator](): MapIterator<[string, any]> {
-    return this.entries()
+    return this.all.entries()
   }
-  *keys(): MapIterator<string> {
-    for (const [name] of this) {
-      yield name
-    }
+  keys(): MapIterator<string> {
+    return this.all.keys()
   }
-  *values(): MapIterator<any> {
-    for (const [, service] of this) {
-      yield service
-    }
+  values(): MapIterator<any> {
+    return this.all.values()
   }
   forEach(f: (service: any, name: string, all: Map<string, any>) => void, thisArg?: unknown): void {
-    for (const [name, service] of this) {
-      f.call(thisArg, service, name, this)
-    }
+    this.all.forEach((service, name) => f.call(thisArg, service, name, this))
   }
   set(): this {
     return unchangeable()
