@@ -250,11 +250,12 @@ export const Server: Context.Tag<Server, Server> = Context.GenericTag<Server>("e
  * - `connections_waiting`: gauge; connections that wait for a place
  * - `connections_accepted`: counter; connections that were given to a handler
  * - `connections_rejected`: counter, by `limit`: `MaxConnections`, `MaxHandshakes`, `Descriptors`, and `Closing` for those
- *   that still waited when the server closed
+ *   that still waited for a place or their handshake when the server closed, or were in the middle of it
  * - `connections_closed`: counter, by `reason`: `Peer`, `Local`, `Aborted`, or that of the `ConnectionError`
  * - `bytes_received`, `bytes_sent`: counters
- * - `connection_duration_seconds`, `handshake_duration_seconds`: histograms
- * - `handshakes_failed`: counter
+ * - `connection_duration_seconds`: histogram
+ * - `handshake_duration_seconds`: histogram; TLS handshakes that succeeded, whatever became of the connection then
+ * - `handshakes_failed`: counter; those that the server broke off to close are `Closing`
  *
  * @since 0.1.0
  * @category metrics

@@ -251,6 +251,8 @@ export interface Acceptor {
    * outside. Whoever hears of it calls `close`.
    */
   readonly onClosed?: (() => void) | undefined
+  /** The listener was closed, and so many connections with it that it had not handed over: those in their handshake. */
+  readonly onDropped?: ((count: number) => void) | undefined
 }
 
 /**

@@ -11,9 +11,11 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Tracer from "effect/Tracer"
+import * as Address from "../src/Address.js"
 import type * as Connection from "../src/Connection.js"
 import * as Faults from "../src/Faults.js"
 import { hexDump } from "../src/internal/hexDump.js"
+import { withTls } from "../src/internal/node/tls/listener.js"
 import * as Network from "../src/Network.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import * as Server from "../src/Server.js"
@@ -21,7 +23,7 @@ import { describeTls } from "./support/certificates.js"
 import { utf8 } from "./support/chunkings.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { client, echo, serve } from "./support/memoryServer.js"
-import { settle } from "./support/memoryTransport.js"
+import { MemoryListener, settle } from "./support/memoryTransport.js"
 import { portOf, rawConnect, until } from "./support/rawPeer.js"
 import { dialling, identity, listening, trust } from "./support/tlsPeers.js"
 
@@ -113,12 +115,13 @@ describe("metrics", () => {
       const late = client(listener)
       yield* settle
       yield* server.close
+      const later = client(listener)
       yield* settle
-      assert.isTrue(late.closed)
+      assert.isTrue(late.closed && later.closed)
       yield* server.abortClients
       yield* settle
       const after = yield* read("one")
-      assert.deepStrictEqual([after.active, after.waiting, after.aborted, after.dropped], [0, 0, 2, 1])
+      assert.deepStrictEqual([after.active, after.waiting, after.aborted, after.dropped], [0, 0, 2, 2])
     }))
 
   it.scoped("bytes are counted as they come, not when the connection ends, in any number of pieces", () =>
@@ -199,6 +202,53 @@ describeTls("metrics of TLS", () => {
       }
       const { accepted, handshakes, handshakesFailed, received, sent } = yield* read("tls")
       assert.deepStrictEqual([accepted, handshakes, handshakesFailed, received, sent], [1, 1, 1, 5, 5])
+    }))
+
+  it.scopedLive("have every handshake that succeeds, also of those that find all places taken", () =>
+    Effect.gen(function*() {
+      for (const onLimit of ["pause", "reject"] as const) {
+        const label = `full: ${onLimit}`
+        const { port } = yield* listening({}, { maxConnections: 1, onLimit }).pipe(
+          Effect.tagMetrics("server", label)
+        )
+        yield* Effect.forEach([1, 2, 3], () => Effect.exit(dialling(port)))
+        while ((yield* read(label)).handshakes < 3) {
+          yield* Effect.sleep(1)
+        }
+        const { accepted, handshakes, rejected, waiting } = yield* read(label)
+        assert.deepStrictEqual(
+          { accepted, handshakes, rejected, waiting },
+          {
+            accepted: 1,
+            handshakes: 3,
+            ...(onLimit === "pause" ? { rejected: 0, waiting: 2 } : { rejected: 2, waiting: 0 })
+          }
+        )
+      }
+    }))
+
+  it.scoped("have those that the close finds in their handshake, or waiting for it, as dropped", () =>
+    Effect.gen(function*() {
+      const listener = new MemoryListener()
+      const reports: Array<string> = []
+      const server = yield* Server.make(
+        (acceptor) =>
+          withTls({ ...identity(), maxHandshakes: 2 }, Address.tcp("127.0.0.1", 1), acceptor, listener.listen),
+        { onError: ({ phase }) => Effect.sync(() => reports.push(phase)) },
+        echo
+      ).pipe(Effect.tagMetrics("server", "handshakes"))
+      const clients = Array.from({ length: 5 }, () => client(listener))
+      clients[0]!.send("this is no handshake")
+      while ((yield* read("handshakes")).handshakesFailed === 0) {
+        yield* settle
+      }
+      yield* server.close
+      const late = client(listener)
+      yield* settle
+      yield* server.close
+      assert.isTrue([...clients, late].every(({ closed }) => closed))
+      assert.deepStrictEqual(yield* read("handshakes"), { ...nothing, handshakesFailed: 1, dropped: 5 })
+      assert.deepStrictEqual(reports, ["handshake"])
     }))
 })
 

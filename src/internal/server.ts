@@ -70,12 +70,6 @@ class Client extends Member {
   }
 }
 
-/** A connection that was accepted, and has no handler yet. */
-interface Guest {
-  readonly transport: Transport
-  readonly handshakeMillis: number | undefined
-}
-
 /** That of a server whose own is still being made, or never was. */
 const noListener: Omit<Listener, "addresses"> = { start: Effect.void, close: Effect.void }
 
@@ -93,7 +87,7 @@ class ServerImpl implements Api.Server {
 
   private listener: Omit<Listener, "addresses"> = noListener
   private readonly state: ServerState<Client> = new ServerState()
-  private readonly places: Places<Guest>
+  private readonly places: Places<Transport>
   /** What is told once a second at most, by what it is. */
   private readonly pacings: Map<string, Pacing<Api.ServerError>> = new Map()
   /** What `onError` is still at. */
@@ -139,15 +133,17 @@ class ServerImpl implements Api.Server {
   // connections
   // ---------------------------------------------------------------------------
 
-  onTransport(transport: Transport, handshakeMillis?: number | undefined): void {
+  onTransport(transport: Transport, handshakeMillis: number | undefined): void {
+    if (handshakeMillis !== undefined) {
+      this.meter.handshakeSucceeded(handshakeMillis)
+    }
     if (this.state.phase === "draining" || this.state.phase === "closed") {
       transport.abort()
-      return
+      return this.onDropped(1)
     }
-    const guest: Guest = { transport, handshakeMillis }
-    switch (this.places.arrive(guest)) {
+    switch (this.places.arrive(transport)) {
       case "enters":
-        return this.serve(guest)
+        return this.serve(transport)
       case "waits":
         return this.meter.waiting(1)
       case "refused":
@@ -160,8 +156,13 @@ class ServerImpl implements Api.Server {
     }
   }
 
-  private serve({ handshakeMillis, transport }: Guest): void {
-    this.meter.opened(handshakeMillis)
+  /** So many were reset, for the server closes. */
+  onDropped(count: number): void {
+    this.meter.rejected("Closing", count)
+  }
+
+  private serve(transport: Transport): void {
+    this.meter.opened()
     const telemetry = this.observed?.()
     const runtime = telemetry?.runtime(this.runtime, transport) ?? this.runtime
     const client = new Client(
@@ -329,9 +330,9 @@ class ServerImpl implements Api.Server {
     // Whoever waits for it is to be told, whatever becomes of whoever asked.
     return Effect.uninterruptible(Effect.suspend(() => {
       this.state.drain()
-      this.places.dismiss().forEach(({ transport }) => {
+      this.places.dismiss().forEach((transport) => {
         this.meter.waiting(-1)
-        this.meter.rejected("Closing", 1)
+        this.onDropped(1)
         transport.abort()
       })
       this.pacings.forEach((pacing) => pacing.flush())
@@ -495,7 +496,8 @@ export const checked = <E, R>(
         const acceptor: Acceptor = {
           onTransport: (transport, handshakeMillis) => server.onTransport(transport, handshakeMillis),
           onError: (error) => server.onAcceptError(error),
-          onClosed: () => void Runtime.runFork(runtime, server.close)
+          onClosed: () => void Runtime.runFork(runtime, server.close),
+          onDropped: (count) => server.onDropped(count)
         }
         // Not as a whole where it can be interrupted: a listener that stood by then would be nobody's.
         server.attach(yield* Effect.onError(listen(acceptor, restore), () => server.shutdown({ gracePeriod: 0 })))

@@ -93,12 +93,9 @@ export class ServerMeter implements Meter {
     return labels
   }
 
-  opened(handshakeMillis: number | undefined): void {
+  opened(): void {
     connectionsAccepted.unsafeUpdate(1, this.labels)
     connectionsActive.unsafeModify(1, this.labels)
-    if (handshakeMillis !== undefined) {
-      handshakeDuration.unsafeUpdate(handshakeMillis / 1000, this.labels)
-    }
   }
 
   closed(reason: string, millis: number): void {
@@ -113,6 +110,10 @@ export class ServerMeter implements Meter {
 
   rejected(limit: string, count: number): void {
     connectionsRejected.unsafeUpdate(count, this.with("limit", limit))
+  }
+
+  handshakeSucceeded(millis: number): void {
+    handshakeDuration.unsafeUpdate(millis / 1000, this.labels)
   }
 
   handshakeFailed(): void {

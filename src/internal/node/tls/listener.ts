@@ -35,6 +35,7 @@ class TlsAcceptor implements Acceptor {
   readonly onTransport = (lower: Transport): void => {
     if (this.handshakes === undefined) {
       lower.abort()
+      this.upper.onDropped?.(1)
       return
     }
     switch (this.places.arrive(lower)) {
@@ -88,10 +89,15 @@ class TlsAcceptor implements Acceptor {
   readonly onClosed = (): void => this.upper.onClosed?.()
 
   close(): void {
-    const handshakes = this.handshakes
+    const handshakes = this.handshakes ?? new Set()
     this.handshakes = undefined
-    this.places.dismiss().forEach((lower) => lower.abort())
-    handshakes?.forEach((giveUp) => giveUp())
+    const waiting = this.places.dismiss()
+    waiting.forEach((lower) => lower.abort())
+    handshakes.forEach((giveUp) => giveUp())
+    const dropped = waiting.length + handshakes.size
+    if (dropped > 0) {
+      this.upper.onDropped?.(dropped)
+    }
   }
 }
 
