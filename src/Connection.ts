@@ -93,7 +93,8 @@ export interface Connection {
    *
    * What was written before is sent in the clear first. What was received before and not read is the residue: a client
    * rejects it, a server hands it to the handshake, unless told otherwise. The peer's certificate must be for
-   * `serverName`, always, unless `verify` is false.
+   * `serverName`, always, unless `verify` is false. Where a stream of lines has taken the reader over, and may have read
+   * ahead, it dies with a `ReadAheadError` before anything is spent: make such a stream with `{ readAhead: false }`.
    *
    * To close or abort this connection while that goes on cuts it off, at once. When it is done, neither does anything.
    *

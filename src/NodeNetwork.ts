@@ -206,8 +206,9 @@ const adopt = (
  * it is, unless `keepAlive` says something.
  *
  * A socket of `node:tls` is taken over when its handshake is done, and `connection.tls` says what that has settled. But its
- * end is taken for one in order with or without close_notify, which Node does not tell apart. To adopt the socket below it
- * and call `startTls` does.
+ * end is taken for one in order with or without close_notify, which Node does not tell apart; and a client's that resumed
+ * a session is not `authorized`, for there is no certificate to see. To adopt the socket below it and call `startTls`
+ * avoids both.
  *
  * **Interruption**
  *

@@ -87,7 +87,7 @@ export interface ClientOptions extends CommonOptions {
   readonly serverName?: string | undefined
   /** Whether the peer's certificate must be valid, and for `serverName`: true. */
   readonly verify?: boolean | undefined
-  /** Where sessions are kept to be resumed. None by default. */
+  /** Where sessions are kept to be resumed. None by default, and none where `verify` is false. */
   readonly sessions?: SessionCache | undefined
 }
 
@@ -117,6 +117,12 @@ export interface ServerOptions extends CommonOptions {
    * What to present by the name that the client asks for: `"example.org"`, or `"*.example.org"` for any one label before
    * it, unless that name is there by itself. For other names, and clients that ask for none, it is what these options
    * say.
+   *
+   * **Details**
+   *
+   * A server with these resumes no sessions, unless `minVersion` is `"TLSv1.3"` and clients are not asked for certificates.
+   * For Node resumes under any name what was made under any other, and with the certificate that was accepted there; and
+   * of a session of TLS 1.2 that is resumed it does not tell the name.
    */
   readonly contexts?: { readonly [serverName: string]: NamedContext } | undefined
   /**
@@ -198,13 +204,17 @@ export interface Session {
   readonly protocol: string
   /** As IANA names it: `"TLS_AES_256_GCM_SHA384"`. */
   readonly cipher: string
-  /** The name that the client asked for. */
+  /** The name that the client asked for. A server does not learn it where it resumes a session of TLS 1.2. */
   readonly serverName: Option.Option<string>
   readonly alpnProtocol: Option.Option<string>
-  /** Whether the peer's certificate was verified. False for a client without one. */
+  /**
+   * Whether the peer's certificate was verified, and is for the name that was expected. False for a client without one, and
+   * where there was no name to expect. For a session that was resumed: whether it was when the session was made.
+   */
   readonly authorized: boolean
   /** Whether an earlier session was resumed. */
   readonly resumed: boolean
+  /** What the peer presented. A client that resumes a session is presented with nothing, and Node does not recall it. */
   readonly peerCertificate: Option.Option<PeerCertificate>
 }
 
@@ -244,7 +254,8 @@ export {
  *
  * **Details**
  *
- * It holds the latest session of each server name and address, of at most `capacity` (100) of them.
+ * It holds the latest session of each server name and address, of at most `capacity` (100) of them. One with which a
+ * handshake fails is dropped.
  *
  * @since 0.1.0
  * @category constructors

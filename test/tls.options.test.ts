@@ -13,6 +13,7 @@ import { certificates, describeTls } from "./support/certificates.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { until } from "./support/rawPeer.js"
 import {
+  between,
   dialling,
   identity,
   listening,
@@ -452,23 +453,50 @@ describeTls("versions", () => {
     }))
 })
 
+/** A cache that takes whatever session comes last, and one that offers it to whatever server. */
+const theft = () => {
+  let stolen: Uint8Array | undefined
+  const take: Tls.SessionCache = {
+    get: () => undefined,
+    set: (_server, session) => {
+      stolen = session
+    },
+    drop: () => {}
+  }
+  const use: Tls.SessionCache = {
+    get: () => {
+      assert.isDefined(stolen)
+      return stolen
+    },
+    set: () => {},
+    drop: () => {}
+  }
+  return { take, use }
+}
+
 describeTls("sessions", () => {
   const twice = (port: number, first: Tls.ClientOptions, second: Tls.ClientOptions = first) =>
     Effect.scoped(Effect.gen(function*() {
       const one = yield* dialling(port, first)
+      assert.strictEqual(sessionOf(one).authorized, first.verify !== false)
       // In TLS 1.3 tickets come after the handshake.
       assert.strictEqual(text(yield* one.reader.readLine), "hello\n")
       const two = yield* dialling(port, second)
+      assert.isTrue(sessionOf(two).authorized)
       assert.strictEqual(text(yield* two.reader.readLine), "hello\n")
       return [sessionOf(one).resumed, sessionOf(two).resumed]
     }))
 
-  const greeting = (tls: Tls.ServerOptions = {}) =>
-    Effect.tap(
-      listening(tls),
-      ({ accepted }) =>
-        Effect.forkScoped(Effect.forever(Effect.flatMap(accepted, ({ writer }) => writer.write("hello\n"))))
+  const greeting = (tls: Tls.ServerOptions = {}) => {
+    const connections: Array<Connection> = []
+    return Effect.map(
+      listening(tls, {}, (connection) => {
+        connections.push(connection)
+        return Effect.zipRight(connection.writer.write("hello\n"), connection.awaitClosed)
+      }),
+      (server) => ({ ...server, connections, count: () => connections.length })
     )
+  }
 
   it.scopedLive.each(versions)("are resumed: %s", (version) =>
     Effect.gen(function*() {
@@ -477,20 +505,190 @@ describeTls("sessions", () => {
       assert.deepStrictEqual(yield* twice(port, tls), [false, true])
     }))
 
+  it.scopedLive.each(versions)("are resumed with client certificates: %s", (version) =>
+    Effect.gen(function*() {
+      const { connections, port } = yield* greeting({ ca: certificates.ca.certificate, requestCertificate: true })
+      const { certificate, key } = certificates.client
+      const tls = { certificate, key, ...only(version), sessions: Tls.makeSessionCache() }
+      assert.deepStrictEqual(yield* twice(port, tls), [false, true])
+      assert.deepStrictEqual(
+        connections.map((connection) => [sessionOf(connection).authorized, presented(connection)]),
+        [[true, Option.some("a client")], [true, Option.some("a client")]]
+      )
+    }))
+
+  const ofNode = () => ({
+    certificate: undefined,
+    key: undefined,
+    secureContext: NodeTls.createSecureContext({
+      cert: certificates.server.certificate,
+      key: certificates.server.key,
+      ca: certificates.ca.certificate
+    })
+  })
+
   it.scopedLive.each(versions)(
-    "are resumed with client certificates and names: %s",
+    "are resumed with client certificates in a context of Node's: %s",
     (version) =>
       Effect.gen(function*() {
-        const { wildcard } = certificates
-        const { port } = yield* greeting({
-          ca: certificates.ca.certificate,
-          requestCertificate: true,
-          contexts: { "*.example.org": { ...wildcard, ca: certificates.ca.certificate } }
-        })
+        const { port, server } = yield* greeting({ ...ofNode(), requestCertificate: true })
         const { certificate, key } = certificates.client
         const tls = { certificate, key, ...only(version), sessions: Tls.makeSessionCache() }
         assert.deepStrictEqual(yield* twice(port, tls), [false, true])
-        assert.deepStrictEqual(yield* twice(port, { ...tls, serverName: "a.example.org" }), [false, true])
+        yield* server.setTls({ ...ofNode(), requestCertificate: true })
+        assert.deepStrictEqual(yield* twice(port, tls), [false, true])
+      })
+  )
+
+  it.scopedLive.each(versions)(
+    "of a server without need of certificates get nobody in elsewhere: %s",
+    (version) =>
+      Effect.gen(function*() {
+        const tls = ofNode()
+        const { strangerClient, wildcard } = certificates
+        const stranger = { certificate: strangerClient.certificate, key: strangerClient.key }
+        const open = yield* greeting(tls)
+        const lenient = yield* greeting({ ...tls, requestCertificate: true, rejectUnauthorized: false })
+        const strict = yield* greeting({ ...tls, requestCertificate: true })
+        const read = (port: number, options: Tls.ClientOptions) =>
+          reason(Effect.scoped(
+            Effect.flatMap(
+              dialling(port, { ...options, ...only(version), serverName: "localhost" }),
+              ({ reader }) => reader.readLine
+            )
+          ))
+        const thieves: Array<Tls.ClientOptions> = []
+        for (const [from, as] of [[open, {}], [open, stranger], [lenient, {}], [lenient, stranger]] as const) {
+          const { take, use } = theft()
+          assert.strictEqual(yield* read(from.port, { ...as, sessions: take }), "succeeded")
+          thieves.push({ ...as, sessions: use })
+        }
+        for (const thief of thieves) {
+          assert.strictEqual(yield* read(lenient.port, thief), "succeeded")
+          assert.notStrictEqual(yield* read(strict.port, thief), "succeeded")
+        }
+        const again = lenient.connections.slice(-thieves.length).map(sessionOf)
+        assert.deepStrictEqual(
+          again.map(({ authorized, resumed }) => [authorized, resumed]),
+          again.map(() => [false, true])
+        )
+        const { client } = certificates
+        const { take, use } = theft()
+        const trusted = { certificate: client.certificate, key: client.key }
+        assert.strictEqual(yield* read(strict.port, { ...trusted, sessions: take }), "succeeded")
+        const named = yield* greeting({
+          ...tls,
+          requestCertificate: true,
+          contexts: { localhost: { ...wildcard, ca: certificates.strangerCa.certificate } }
+        })
+        assert.notStrictEqual(yield* read(named.port, { ...trusted, sessions: use }), "succeeded")
+        yield* until(() => strict.reports.length === 4 && named.reports.length === 1)
+        assert.deepStrictEqual([strict.count(), named.count()], [1, 0])
+      })
+  )
+
+  it.scopedLive("that a handshake failed with are not offered again", () =>
+    Effect.gen(function*() {
+      const { port } = yield* greeting()
+      let connections = 0
+      const middle = yield* between(port, ({ client }) => {
+        if (++connections === 3) {
+          client.destroy()
+        }
+      })
+      const tls = { sessions: Tls.makeSessionCache() }
+      assert.deepStrictEqual(yield* twice(middle.port, tls), [false, true])
+      assert.strictEqual(yield* reason(dialling(middle.port, tls)), "TlsError Closed")
+      assert.deepStrictEqual(yield* twice(middle.port, tls), [false, true])
+    }))
+
+  it.scopedLive.each(versions)(
+    "of one name get nobody in under another that does not trust them: %s",
+    (version) =>
+      Effect.gen(function*() {
+        const { ca, client, strangerCa, wildcard } = certificates
+        const { count, port, reports } = yield* greeting({
+          ca: ca.certificate,
+          requestCertificate: true,
+          contexts: {
+            "a.example.org": { ...wildcard, ca: ca.certificate },
+            "b.example.org": { ...wildcard, ca: strangerCa.certificate }
+          }
+        })
+        const { take, use } = theft()
+        const identity = { certificate: client.certificate, key: client.key }
+        const tryWith = (tls: Tls.ClientOptions) =>
+          Effect.scoped(
+            Effect.flatMap(dialling(port, { ...tls, ...only(version) }), ({ reader }) => reader.readLine)
+          ).pipe(Effect.map(text), Effect.orElseSucceed(() => "refused"))
+        let refused = 0
+        for (const serverName of ["a.example.org", undefined]) {
+          assert.strictEqual(yield* tryWith({ ...identity, serverName, sessions: take }), "hello\n")
+          assert.strictEqual(yield* tryWith({ ...identity, serverName, sessions: use }), "hello\n")
+          for (const presents of [identity, {}]) {
+            assert.strictEqual(yield* tryWith({ ...presents, serverName: "b.example.org", sessions: use }), "refused")
+            refused++
+            yield* until(() => reports.length === refused)
+          }
+        }
+        assert.strictEqual(count(), 4)
+      })
+  )
+
+  it.scopedLive.each(versions)(
+    "hide the name that a client asks for from no server with names: %s",
+    (version) =>
+      Effect.gen(function*() {
+        const { connections, port } = yield* greeting({ contexts: { "*.example.org": certificates.wildcard } })
+        const tls = { serverName: "a.example.org", ...only(version), sessions: Tls.makeSessionCache() }
+        assert.deepStrictEqual(yield* twice(port, tls), [false, false])
+        const latest = yield* greeting({ contexts: { "*.example.org": certificates.wildcard }, minVersion: "TLSv1.3" })
+        if (version === "TLSv1.3") {
+          assert.deepStrictEqual(yield* twice(latest.port, tls), [false, true])
+        }
+        for (const connection of [...connections, ...latest.connections]) {
+          assert.deepStrictEqual(sessionOf(connection).serverName, Option.some("a.example.org"))
+        }
+      })
+  )
+
+  it.scopedLive.each(versions)(
+    "do not make a client authorized that has no certificate: %s",
+    (version) =>
+      Effect.gen(function*() {
+        const { connections, port } = yield* greeting({
+          ca: certificates.ca.certificate,
+          requestCertificate: true,
+          rejectUnauthorized: false
+        })
+        const tls = { ...only(version), sessions: Tls.makeSessionCache() }
+        assert.deepStrictEqual(yield* twice(port, tls), [false, true])
+        for (const connection of connections) {
+          assert.isFalse(sessionOf(connection).authorized)
+          assert.deepStrictEqual(sessionOf(connection).peerCertificate, Option.none())
+        }
+      })
+  )
+
+  it.scopedLive.each(versions)(
+    "do not make a server authorized that has another name: %s",
+    (version) =>
+      Effect.gen(function*() {
+        const { port } = yield* greeting()
+        const sessions = Tls.makeSessionCache()
+        for (const serverName of ["bank.example.org", "localhost", undefined]) {
+          const tls = { ...only(version), serverName, sessions }
+          const authorized = serverName !== "bank.example.org"
+          for (let i = 0; i < 2; i++) {
+            const connection = yield* dialling(port, { ...tls, verify: false })
+            assert.strictEqual(text(yield* connection.reader.readLine), "hello\n")
+            assert.strictEqual(sessionOf(connection).authorized, authorized, serverName)
+          }
+          if (authorized) {
+            yield* twice(port, tls)
+            assert.isTrue(sessionOf(yield* dialling(port, tls)).authorized)
+          }
+        }
       })
   )
 
@@ -541,6 +739,13 @@ describeTls("sessions", () => {
     assert.isUndefined(cache.get("b"))
     assert.deepStrictEqual(cache.get("a"), session(1))
     assert.deepStrictEqual(cache.get("c"), session(3))
+    // Only the one that was of no use goes.
+    const latest = session(4)
+    cache.set("c", latest)
+    cache.drop("c", session(4))
+    assert.strictEqual(cache.get("c"), latest)
+    cache.drop("c", latest)
+    assert.isUndefined(cache.get("c"))
   })
 
   it.scopedLive("work with a server of Node's, and a client of Node's with ours", () =>

@@ -6,12 +6,13 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Net from "node:net"
 import { Duplex } from "node:stream"
 import * as NodeTls from "node:tls"
 import type * as Connection from "../src/Connection.js"
 import * as Network from "../src/Network.js"
-import { TlsError } from "../src/NetworkError.js"
+import { ReadAheadError, TlsError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import type * as Tls from "../src/Tls.js"
 import { certificates, describeTls } from "./support/certificates.js"
@@ -589,5 +590,47 @@ describeTls("bytes that were not read before startTls", () => {
       yield* arrived(ends.server, 100)
       const server = yield* ends.server.startTls(asServer())
       yield* echoes({ client: yield* Fiber.join(client), server })
+    }))
+  const aheadOf: Record<string, (reader: Connection.Connection["reader"]) => Effect.Effect<unknown, unknown>> = {
+    "lines": (reader) => Stream.runHead(reader.lines()),
+    "byteLines": (reader) => Stream.runHead(reader.byteLines()),
+    "lines up to one that ends": (reader) =>
+      Stream.runDrain(Stream.takeUntil(reader.lines(), (line) => line.startsWith("220 ")))
+  }
+
+  it.scopedLive.each(Object.keys(aheadOf))(
+    "must not be in a stream of lines that has read ahead: %s",
+    (how) =>
+      Effect.gen(function*() {
+        for (const { chunks, name } of chunkings(injected, 2)) {
+          const { connection, peer } = yield* dialled()
+          for (const chunk of chunks) {
+            peer.socket.write(chunk)
+          }
+          yield* arrived(connection, injected.length)
+          yield* aheadOf[how]!(connection.reader)
+          for (const options of [asClient(), { ...asClient(), residue: "handOff" }, asServer()] as const) {
+            const exit = yield* Effect.exit(connection.startTls(options))
+            assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause), name)
+            const defect = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+            assert.instanceOf(defect, ReadAheadError)
+            assert.match(defect.message, /^startTls: .*readAhead: false/)
+          }
+          // Nothing is spent.
+          yield* connection.writer.write("still here\n")
+          peer.read()
+          yield* until(() => peer.bytes === 11)
+          peer.socket.destroy()
+        }
+      })
+  )
+
+  it.scopedLive("may follow a stream of lines that does not read ahead", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* dialled()
+      peer.socket.write(injected)
+      yield* arrived(connection, injected.length)
+      yield* Stream.runHead(connection.reader.lines({ readAhead: false }))
+      assert.strictEqual(yield* reason(connection.startTls(asClient())), "TlsError UnexpectedPlaintext")
     }))
 })

@@ -12,7 +12,7 @@ import { hasProperty } from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import type { Address } from "../Address.js"
 import type * as Api from "../Connection.js"
-import { type ConnectionError, TlsError } from "../NetworkError.js"
+import { type ConnectionError, ReadAheadError, TlsError } from "../NetworkError.js"
 import type * as Tls from "../Tls.js"
 import type { Transport } from "../Transport.js"
 import * as argument from "./argument.js"
@@ -286,6 +286,9 @@ export class ConnectionImpl implements Api.Connection {
         const ending = this.state.writeEnding
         return ending !== undefined
           ? Effect.fail(connectionError(ending, "startTls", this.remoteAddress))
+          : this.reader.place.takenOver
+          // What was injected, or a ClientHello that came early, may be among what was read ahead.
+          ? Effect.die(new ReadAheadError({ operation: "startTls" }))
           : this.transport.startTls === undefined
           ? Effect.fail(noTls(this.remoteAddress))
           : this.upgrade(options, this.transport.startTls.bind(this.transport))

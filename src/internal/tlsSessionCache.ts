@@ -2,6 +2,8 @@
 export interface SessionCache {
   readonly get: (server: string) => Uint8Array | undefined
   readonly set: (server: string, session: Uint8Array) => void
+  /** Drops a session that has been of no use, unless there is another one by now. */
+  readonly drop: (server: string, session: Uint8Array) => void
 }
 
 const defaultCapacity = 100
@@ -25,6 +27,11 @@ export const make = (options?: { readonly capacity?: number | undefined } | unde
       sessions.set(server, session)
       if (sessions.size > capacity) {
         sessions.delete(sessions.keys().next().value!)
+      }
+    },
+    drop: (server, session) => {
+      if (sessions.get(server) === session) {
+        sessions.delete(server)
       }
     }
   }

@@ -33,8 +33,8 @@ export class Ciphertext extends Duplex implements Carrier, TransportReceiver {
     lower.start(this)
   }
 
-  secured(socket: TLSSocket, options: Tls.CommonOptions, serverName: string | undefined): TlsTransport {
-    return this.upper = new LayeredTlsTransport(socket, this, this.lower, options, serverName)
+  secured(socket: TLSSocket, options: Tls.CommonOptions, session: Tls.Session): TlsTransport {
+    return this.upper = new LayeredTlsTransport(socket, this, this.lower, options, session)
   }
 
   onData(chunk: Uint8Array): void {
@@ -120,9 +120,9 @@ class LayeredTlsTransport extends TlsTransport {
     private readonly ciphertext: Ciphertext,
     private readonly lower: Transport,
     options: Tls.CommonOptions,
-    serverName: string | undefined
+    session: Tls.Session
   ) {
-    super(socket, lower, options, serverName)
+    super(socket, lower, options, session)
   }
 
   protected override carrierEnded(): boolean {

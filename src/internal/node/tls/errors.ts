@@ -68,7 +68,7 @@ const handshakeProblems: Record<string, string> = {
 /** What Node and OpenSSL say of certificates and keys that they can't take. */
 const materialProblems: Record<string, string> = {
   ERR_OSSL_PEM_NO_START_LINE: "there is no certificate in `certificate`, as PEM or DER",
-  ERR_OSSL_UNSUPPORTED: "`key` is no private key in PEM, or in DER as PKCS #8",
+  ERR_OSSL_UNSUPPORTED: "`key` is no private key in PEM, or in DER as PKCS #8, or `passphrase` is wrong",
   ERR_OSSL_X509_KEY_VALUES_MISMATCH: "`key` is not the key of `certificate`: do they match, and does it come first?",
   ERR_OSSL_BAD_DECRYPT: "`key` is encrypted, and `passphrase` is missing or wrong"
 }

@@ -12,7 +12,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { createHash } from "node:crypto"
+import { constants, createHash } from "node:crypto"
 import { EventEmitter } from "node:events"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
@@ -27,9 +27,9 @@ import { clockTimers } from "../../clockTimers.js"
 import type { Timers } from "../../connectionState.js"
 import { Ciphertext } from "./ciphertext.js"
 import { handshakeError, handshakeTimeout, invalidOptions } from "./errors.js"
-import { alpnOf, connectContext, contextOf, contextOptions, list } from "./material.js"
+import { alpnOf, connectContext, contextOf, contextOptions, list, prepareSessions } from "./material.js"
 import { overSocket } from "./overSocket.js"
-import { type Carrier, requestedName, type TlsTransport } from "./transport.js"
+import { type Carrier, Session, sessionOf, type TlsTransport } from "./transport.js"
 
 const defaultHandshakeTimeout = Duration.seconds(60)
 
@@ -42,7 +42,7 @@ type Settle = (outcome: NodeTls.TLSSocket | TlsError) => void
 const begin = (
   lower: Transport,
   options: Tls.CommonOptions,
-  serverName: (socket: NodeTls.TLSSocket) => string | undefined,
+  sessionOf: (socket: NodeTls.TLSSocket) => Tls.Session,
   timers: Timers,
   attach: (carrier: Duplex, settle: Settle) => NodeTls.TLSSocket | undefined,
   done: (exit: Exit.Exit<Transport, TlsError>) => void
@@ -71,7 +71,7 @@ const begin = (
     settled = true
     cancelTimer?.()
     socket = outcome
-    transport = carrier.secured(outcome, options, serverName(outcome))
+    transport = carrier.secured(outcome, options, sessionOf(outcome))
     // OpenSSL is still in the middle of the handshake, and nobody else's code shall run there.
     setImmediate(handOver)
   }
@@ -131,8 +131,10 @@ export const connectTls = (
       const name = options.serverName ?? host
       const dnsName = name === undefined || Net.isIP(name) !== 0 ? undefined : dnsNameOf(name)
       const verify = options.verify ?? true
+      let dropSession = ignore
       const attach = (carrier: Duplex, settle: Settle): NodeTls.TLSSocket => {
-        const sessions = options.sessions
+        // One that was made where nobody minded the name would be resumed without a look at it, and be authorized.
+        const sessions = verify ? options.sessions : undefined
         const key = sessions === undefined ? "" : sessionKey(options, name, lower.remoteAddress)
         const session = sessions?.get(key)
         const socket = NodeTls.connect({
@@ -157,9 +159,22 @@ export const connectTls = (
         if (sessions !== undefined) {
           socket.on("session", (session) => sessions.set(key, session))
         }
+        if (session !== undefined) {
+          dropSession = () => sessions!.drop(key, session)
+        }
         return socket
       }
-      return Effect.sync(begin(lower, options, () => dnsName, clockTimers(clock), attach, resume))
+      // Without a name to expect, Node takes "localhost" for it.
+      const sessionOf = (socket: NodeTls.TLSSocket) =>
+        new Session(socket, dnsName, socket.authorized && name !== undefined)
+      const done = (exit: Exit.Exit<Transport, TlsError>) => {
+        if (Exit.isFailure(exit)) {
+          // Without it the next handshake may succeed.
+          dropSession()
+        }
+        resume(exit)
+      }
+      return Effect.sync(begin(lower, options, sessionOf, clockTimers(clock), attach, done))
     })
   )
 
@@ -174,14 +189,14 @@ const dnsNameOf = (name: string): string => {
  * have verified the same.
  */
 const sessionKey = (options: Tls.ClientOptions, name: string | undefined, remoteAddress: Address): string => {
-  const { ca, certificate, crl, secureContext, verify } = options
+  const { ca, certificate, crl, secureContext } = options
   const rules = createHash("sha256")
   for (const material of [ca, certificate, crl]) {
     const all = material === undefined ? [] : list(material)
     rules.update(`${all.length}:`)
     all.forEach((one) => rules.update(`${one.length}:`).update(one))
   }
-  return `${name ?? ""}@${format(remoteAddress)} ${verify === false ? "any" : "verified"} ${
+  return `${name ?? ""}@${format(remoteAddress)} ${
     secureContext === undefined ? rules.digest("hex") : identityOf(secureContext)
   }`
 }
@@ -211,8 +226,10 @@ export class ServerContext {
     if (secureContext === undefined && options.certificate === undefined && names.length === 0) {
       throw new Error("a server needs a certificate: pass `certificate` and `key`, or `contexts`")
     }
+    const resumes = names.length === 0 || resumesByName(options)
     const server = NodeTls.createServer({
       ...contextOptions(options),
+      secureOptions: resumes ? 0 : constants.SSL_OP_NO_TICKET,
       handshakeTimeout: never,
       requestCert: requestCertificate,
       rejectUnauthorized,
@@ -220,10 +237,14 @@ export class ServerContext {
       ...(names.length === 0 ? {} : { SNICallback: serverNames(contexts) })
     })
     if (secureContext !== undefined) {
+      prepareSessions(secureContext, resumes, requestCertificate)
       // Node's server takes no context that exists already, but keeps its own here.
       Object.assign(server, { _sharedCreds: secureContext })
     }
-    this.view = Object.create(server, { emit: { value: report } })
+    this.view = Object.create(server, {
+      emit: { value: report },
+      requiresCertificate: { value: requestCertificate && rejectUnauthorized }
+    })
   }
 
   /** Begins a handshake, and returns the function that gives it up. */
@@ -240,7 +261,7 @@ export class ServerContext {
       view.remoteAddress = lower.remoteAddress
       EventEmitter.prototype.emit.call(view, "connection", carrier)
     }
-    return begin(lower, this.options, requestedName, timers, attach, done)
+    return begin(lower, this.options, sessionOf, timers, attach, done)
   }
 }
 
@@ -248,30 +269,51 @@ export class ServerContext {
 interface View extends NodeTls.Server {
   settle: Settle
   remoteAddress: Address
+  readonly requiresCertificate: boolean
 }
 
 function report(this: View, event: string, ...args: ReadonlyArray<unknown>): boolean {
   if (event === "secureConnection") {
-    this.settle(args[0] as NodeTls.TLSSocket)
+    const socket = args[0] as NodeTls.TLSSocket
+    if (this.requiresCertificate && socket.getPeerX509Certificate() === undefined) {
+      refuse(this, socket, noCertificate())
+    } else {
+      this.settle(socket)
+    }
   } else if (event === "tlsClientError") {
     const socket = args[1] as NodeTls.TLSSocket
-    socket.on("error", ignore)
-    // Before what is below it, or OpenSSL's memory would be freed under its feet.
-    socket.destroy()
-    this.settle(handshakeError(rejection(socket) ?? args[0], undefined, this.remoteAddress))
+    refuse(this, socket, rejection(socket) ?? args[0])
   } else {
     return false
   }
   return true
 }
 
+const refuse = (view: View, socket: NodeTls.TLSSocket, cause: unknown): void => {
+  socket.on("error", ignore)
+  // Before what is below it, or OpenSSL's memory would be freed under its feet.
+  socket.destroy()
+  view.settle(handshakeError(cause, undefined, view.remoteAddress))
+}
+
+/** OpenSSL requires one where it makes a session, but not where it resumes one of a server that did not ask for it. */
+const noCertificate = (): Error =>
+  Object.assign(new Error("peer did not return a certificate"), { code: "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE" })
+
+/**
+ * Whether a server with names may resume sessions. One that was made under one name is taken under every other, without a
+ * look at that one's context: so not where clients are judged by it. And Node does not tell which name a client asks for
+ * that resumes a session of TLS 1.2.
+ */
+const resumesByName = ({ minVersion, requestCertificate }: Tls.ServerOptions): boolean =>
+  minVersion === "TLSv1.3" && requestCertificate !== true
+
 /** What to present by name. A name that is there wins over a wildcard, and upper and lower case are one (RFC 4343). */
 const serverNames = (contexts: NonNullable<Tls.ServerOptions["contexts"]>) => {
   const byName = new Map(
-    Object.entries(contexts).map(([name, context], i) => {
+    Object.entries(contexts).map(([name, context]) => {
       try {
-        // Without an id of its own, a session with a client's certificate could not be resumed, and be tried elsewhere.
-        return [dnsNameOf(name).toLowerCase(), contextOf(context, `${i}`)]
+        return [dnsNameOf(name).toLowerCase(), contextOf(context)]
       } catch (error) {
         throw invalidOptions(error, `contexts[${JSON.stringify(name)}]: `)
       }

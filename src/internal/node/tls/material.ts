@@ -1,5 +1,6 @@
 /** From our options to Node's. Secrets are revealed here, and nowhere else. */
 import * as Redacted from "effect/Redacted"
+import { constants, randomBytes } from "node:crypto"
 import * as NodeTls from "node:tls"
 import type * as Tls from "../../../Tls.js"
 
@@ -64,18 +65,40 @@ export const contextOptions = (
 }
 
 /**
- * A context of these options, or the one they bring. `sessionIdContext` tells a server's contexts from one another.
+ * A context of these options, or the one they bring.
  *
  * @internal
  */
-export const contextOf = (
-  options: Parameters<typeof contextOptions>[0],
-  sessionIdContext?: string
-): NodeTls.SecureContext =>
-  options.secureContext ?? NodeTls.createSecureContext({
-    ...contextOptions(options),
-    ...(sessionIdContext === undefined ? {} : { sessionIdContext })
-  })
+export const contextOf = (options: Parameters<typeof contextOptions>[0]): NodeTls.SecureContext =>
+  options.secureContext ?? NodeTls.createSecureContext(contextOptions(options))
+
+/** What a context is made of in Node, which has no documented way to change one that is made. */
+interface Native {
+  readonly setOptions: (options: number) => void
+  readonly setSessionIdContext: (id: string) => void
+}
+
+const identified = new WeakSet<NodeTls.SecureContext>()
+
+/**
+ * Gives a context that was brought along what Node's server gives its own. OpenSSL takes back no session of clients that
+ * are asked for certificates unless it has an id, which belongs to this context alone.
+ *
+ * @internal
+ */
+export const prepareSessions = (context: NodeTls.SecureContext, resumes: boolean, asksClients: boolean): void => {
+  const native: Partial<Native> | undefined = context.context
+  if (typeof native?.setOptions !== "function" || typeof native.setSessionIdContext !== "function") {
+    throw new Error("`secureContext` was not made by tls.createSecureContext")
+  }
+  if (!resumes) {
+    native.setOptions(constants.SSL_OP_NO_TICKET)
+  }
+  if (asksClients && !identified.has(context)) {
+    identified.add(context)
+    native.setSessionIdContext(randomBytes(16).toString("hex"))
+  }
+}
 
 type Authorities = Pick<Tls.CommonOptions, "ca" | "crl" | "minVersion" | "maxVersion">
 

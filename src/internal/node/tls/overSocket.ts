@@ -61,9 +61,9 @@ class SocketCarrier implements Carrier {
     this.stream.allowHalfOpen = false
   }
 
-  secured(socket: TLSSocket, options: Tls.CommonOptions, serverName: string | undefined): TlsTransport {
+  secured(socket: TLSSocket, options: Tls.CommonOptions, session: Tls.Session): TlsTransport {
     socket.allowHalfOpen = true
-    return new SocketTlsTransport(socket, this.lower, options, serverName)
+    return new SocketTlsTransport(socket, this.lower, options, session)
   }
 
   destroy(): void {
@@ -78,9 +78,9 @@ class SocketTlsTransport extends TlsTransport {
     socket: TLSSocket,
     private readonly lower: SocketTransport,
     options: Tls.CommonOptions,
-    serverName: string | undefined
+    session: Tls.Session
   ) {
-    super(socket, lower, options, serverName)
+    super(socket, lower, options, session)
   }
 
   protected override carrierEnded(): boolean {

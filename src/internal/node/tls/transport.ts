@@ -22,24 +22,22 @@ export interface Carrier {
   /** What Node's TLS is to be put over. */
   readonly stream: Duplex
   /** The transport of a TLS whose handshake is done. Called within the call that says so. */
-  readonly secured: (socket: TLSSocket, options: Tls.CommonOptions, serverName: string | undefined) => TlsTransport
+  readonly secured: (socket: TLSSocket, options: Tls.CommonOptions, session: Tls.Session) => TlsTransport
   /** Gives back what is held, where there was no such TLS. */
   readonly destroy: () => void
 }
 
 /** @internal */
 export abstract class TlsTransport extends StreamTransport<TLSSocket> {
-  readonly tls: Tls.Session
   readonly closeTimeout: number
   private readonly allowTruncation: boolean
   /** The peer has said close_notify. */
   private notified = false
 
-  constructor(socket: TLSSocket, lower: Transport, options: Tls.CommonOptions, serverName: string | undefined) {
+  constructor(socket: TLSSocket, lower: Transport, options: Tls.CommonOptions, readonly tls: Tls.Session) {
     super(socket, lower.localAddress, lower.remoteAddress)
     this.allowTruncation = options.allowTruncation === true
     this.closeTimeout = Duration.toMillis(options.shutdownTimeout ?? defaultShutdownTimeout)
-    this.tls = new Session(socket, serverName)
     socket.push = push
   }
 
@@ -109,11 +107,18 @@ function push(this: TLSSocket, chunk: unknown, encoding?: BufferEncoding): boole
  */
 export const fromTlsSocket = (socket: Net.Socket): SocketTransport | undefined =>
   socket instanceof TLSSocket
-    ? Object.assign(fromSocket(socket), { tls: new Session(socket, requestedName(socket)) })
+    ? Object.assign(fromSocket(socket), { tls: sessionOf(socket) })
     : undefined
 
+/**
+ * What a socket of Node's tells by itself. A client without a certificate is authorized for Node where it resumes a session
+ * of TLS 1.3.
+ */
+export const sessionOf = (socket: TLSSocket): Session =>
+  new Session(socket, requestedName(socket), socket.authorized && socket.getPeerX509Certificate() !== undefined)
+
 /** The name that the client has asked for. */
-export const requestedName = (socket: TLSSocket): string | undefined => {
+const requestedName = (socket: TLSSocket): string | undefined => {
   const name = (socket as { readonly servername?: string | false | null }).servername
   return typeof name === "string" ? name : undefined
 }
@@ -122,23 +127,25 @@ const end = (socket: TLSSocket): void => {
   socket.end()
 }
 
-/** What was negotiated. The certificate is taken apart when somebody looks. */
-class Session implements Tls.Session {
+/**
+ * What was negotiated. The certificate is taken apart when somebody looks.
+ *
+ * @internal
+ */
+export class Session implements Tls.Session {
   readonly protocol: string
   readonly cipher: string
   readonly serverName: Option.Option<string>
   readonly alpnProtocol: Option.Option<string>
-  readonly authorized: boolean
   readonly resumed: boolean
   private readonly certificate: X509Certificate | undefined
   private parsed: Option.Option<Tls.PeerCertificate> | undefined = undefined
 
-  constructor(socket: TLSSocket, serverName: string | undefined) {
+  constructor(socket: TLSSocket, serverName: string | undefined, readonly authorized: boolean) {
     this.protocol = socket.getProtocol() ?? "unknown"
     this.cipher = socket.getCipher().standardName
     this.serverName = Option.fromNullable(serverName)
     this.alpnProtocol = socket.alpnProtocol ? Option.some(socket.alpnProtocol) : Option.none()
-    this.authorized = socket.authorized
     this.resumed = socket.isSessionReused()
     this.certificate = socket.getPeerX509Certificate()
   }
