@@ -117,9 +117,12 @@ export interface LookupFailure {
  * @category models
  */
 export interface TranscriptEvent {
-  /** Since the network was made. */
+  /** Since the network was made; where it was made under another clock, since that of the connection began. */
   readonly at: Duration.Duration
-  /** Connections are numbered from 1, in the order in which they are dialled; one that fails has a number, too. */
+  /**
+   * Connections are numbered from 1, in the order in which they are dialled. One that fails has a number, too, unless it
+   * was never sent for: where there is no way to a host, or no port to dial from, nothing is noted.
+   */
   readonly connection: number
   readonly client: Address.Address
   readonly server: Address.Address
@@ -298,8 +301,12 @@ export const runOn: {
  *
  * It is `TestClock` that needs no adjusting: the time begins at 0, sleeps and timeouts and links take exactly what they
  * say, and a day with a million messages is over in seconds. What is due at the same time happens in the order in which it
- * was planned. So the program, its scope and its servers' handlers can be written as they are, where under `TestClock`
- * they have to run in a fiber of their own while the test adjusts.
+ * was planned; only of what one connection receives at that time, each piece waits until the one before has been seen. So the program, its scope and its servers' handlers can be written as they are, where under
+ * `TestClock` they have to run in a fiber of their own while the test adjusts.
+ *
+ * The time stands still while the program can go on, however much there is to do. A program that never rests (it polls by
+ * yielding, or writes without end to a reader without pause over a perfect link) would stop it for good. So, after its
+ * fibers have had half a million turns without a rest, time flows all the same, a millisecond for every 512 of them.
  *
  * Only what Effect's `Clock` knows of is waited for: for what comes from elsewhere (real sockets, files, `node:tls`) the
  * time does not stand still.

@@ -11,7 +11,9 @@ import {
   Option,
   Ref,
   Schedule,
-  type Scope
+  type Scope,
+  Stream,
+  TestClock
 } from "effect"
 import { type Connection, Network, type Server, TestNetwork } from "effect-netstreams"
 
@@ -538,6 +540,105 @@ describe("simulated time", () => {
       assert.equal(failed, "no")
     }))
 
+  it.live("stands still while the program can go on, however much it reads and writes", () =>
+    Effect.gen(function*() {
+      const [client, server] = yield* TestNetwork.pair({ highWaterMark: 1_000_000 })
+      const [idle] = yield* TestNetwork.pair({ idleTimeout: "1 hour" })
+      const inAnHour = Effect.timeout("1 hour")
+      yield* Effect.fork(Effect.forever(Effect.flatMap(server.reader.readLine, (line) => server.writer.write(line))))
+      for (let i = 0; i < 300; i++) {
+        yield* client.writer.write("ping\n")
+        yield* inAnHour(client.reader.readLine)
+      }
+      yield* inAnHour(Effect.gen(function*() {
+        for (let i = 0; i < 10_000; i++) {
+          yield* client.writer.write("x\n")
+        }
+      }))
+      yield* inAnHour(Effect.gen(function*() {
+        for (let i = 0; i < 10_000; i++) {
+          yield* client.reader.readLine
+        }
+      }))
+      assert.equal(yield* now, 0)
+      assert.isFalse(yield* idle.isClosing)
+    }).pipe(Effect.scoped, TestNetwork.simulate))
+
+  it.live("lets the event loop turn, and then flows, where a program polls by yielding", () =>
+    Effect.gen(function*() {
+      let turned = false
+      setTimeout(() => {
+        turned = true
+      }, 0)
+      let ready = false
+      yield* Effect.fork(Effect.delay(
+        Effect.sync(() => {
+          ready = true
+        }),
+        "10 millis"
+      ))
+      while (!ready) {
+        yield* Effect.yieldNow()
+      }
+      assert.isTrue(turned)
+      const began = yield* now
+      assert.equal(began, 10)
+      while ((yield* now) < began + 10) {
+        yield* Effect.yieldNow()
+      }
+      // Whoever waits then has what is planned, to the millisecond.
+      yield* Effect.sleep("1 day")
+      assert.equal(yield* now, began + 10 + 86_400_000)
+    }).pipe(TestNetwork.simulate), 60_000)
+
+  it.live("flows for a writer without end that is read without pause", () =>
+    Effect.gen(function*() {
+      const [client, server] = yield* TestNetwork.pair()
+      yield* Effect.fork(Stream.runDrain(server.reader.bytes))
+      const written = yield* Effect.timeoutOption(Effect.forever(client.writer.write("x")), "10 millis")
+      assert.isTrue(Option.isNone(written))
+      assert.equal(yield* now, 10)
+    }).pipe(Effect.scoped, TestNetwork.simulate), 60_000)
+
+  it.live("is not moved by what was given up", () =>
+    Effect.gen(function*() {
+      yield* Effect.timeout(Effect.yieldNow(), "1 hour")
+      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 10)))
+      assert.equal(yield* now, 0)
+    }).pipe(TestNetwork.simulate))
+
+  it.live("a program is not stuck that goes on now and then", () =>
+    Effect.gen(function*() {
+      for (let i = 0; i < 2; i++) {
+        yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 1200)))
+      }
+    }).pipe(TestNetwork.simulate))
+
+  it.live("what is due at the same time comes in the order in which it was planned", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      const note = (what: string) => Effect.tap(Effect.sync(() => log.push(what)))
+      const [early, peer] = yield* TestNetwork.pair({ conditions: { latency: "20 millis" } })
+      const [client, server] = yield* TestNetwork.pair({ conditions: { latency: "50 millis" } })
+      yield* early.writer.write("x")
+      yield* Effect.fork(peer.reader.read(1))
+      yield* client.writer.write("a")
+      yield* client.writer.write("b")
+      const reads = yield* Effect.fork(
+        Effect.flatMap(note("first")(server.reader.read(1)), () => server.reader.read(1))
+      )
+      yield* Effect.sleep("10 millis")
+      const sleep = yield* Effect.fork(note("second")(Effect.sleep("40 millis")))
+      yield* Effect.sleep("1 millis")
+      yield* client.writer.write("c")
+      const last = yield* Effect.fork(note("third")(Effect.sleep("50 millis")))
+      yield* Fiber.join(reads)
+      const read = yield* Effect.fork(note("before")(server.reader.read(1)))
+      yield* Effect.all([Fiber.join(sleep), Fiber.join(last), Fiber.join(read)])
+      assert.deepEqual(log, ["first", "second", "before", "third"])
+      assert.equal(yield* now, 61)
+    }).pipe(Effect.scoped, TestNetwork.simulate))
+
   it.effect("an attempt that leads nowhere is given 250 ms before the next", () =>
     Effect.gen(function*() {
       yield* TestNetwork.addName("web", ["192.0.2.11", "192.0.2.10"])
@@ -614,6 +715,23 @@ describe("a transcript", () => {
       assert.match(transcript, /client sends 3 bytes: "abc"/)
       assert.match(transcript, /server receives 3 bytes: "abc"/)
     }).pipe(simulated({ record: true })))
+
+  it.effect("counts from the beginning of a simulation that came after the network", () =>
+    Effect.gen(function*() {
+      yield* TestClock.adjust("1 hour")
+      const events = yield* Effect.gen(function*() {
+        yield* serve()
+        yield* Effect.sleep("5 seconds")
+        const { writer } = yield* open()
+        yield* Effect.sleep("1 second")
+        yield* writer.write("x")
+        return (yield* TestNetwork.transcript).events
+      }).pipe(Effect.scoped, TestNetwork.simulate)
+      assert.deepEqual(
+        events.map(({ at, what }) => `${Duration.toMillis(at)} ${what}`),
+        ["5000 dials", "5100 connects", "5150 accepts", "6100 sends"]
+      )
+    }).pipe(Effect.provide(TestNetwork.layerWith({ record: true, conditions: { latency: "50 millis" } }))))
 
   it.effect("is kept only where that is asked for", () =>
     Effect.gen(function*() {

@@ -4,7 +4,7 @@ import { Endpoint, type EndpointObserver } from "../src/internal/endpoint.js"
 import { InterposedEnd } from "../src/internal/interposed.js"
 import { Pipe, type PipeConditions } from "../src/internal/pipe.js"
 import { Random } from "../src/internal/random.js"
-import { Timeline } from "../src/internal/timeline.js"
+import { ClockTimeline } from "../src/internal/timeline.js"
 import type { Transport, TransportFailure, TransportReceiver } from "../src/Transport.js"
 
 const conditions: PipeConditions = {
@@ -17,7 +17,7 @@ const conditions: PipeConditions = {
 }
 
 /** Time stands still: nothing here takes any. */
-const pipe = () => new Pipe(new Timeline({ now: () => 0, after: () => () => {} }), new Random(1), conditions)
+const pipe = () => new Pipe(new ClockTimeline({ now: () => 0, after: () => () => {} }), new Random(1), conditions)
 
 const observer: EndpointObserver = { onSent: () => {}, onReceived: () => {}, onGone: () => {} }
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Pipe, type PipeConditions, stalled } from "../src/internal/pipe.js"
 import { Random } from "../src/internal/random.js"
-import { Timeline } from "../src/internal/timeline.js"
+import { ClockTimeline } from "../src/internal/timeline.js"
 
 const perfect: PipeConditions = {
   latency: 0,
@@ -47,7 +47,7 @@ const settle = () => new Promise((resolve) => setImmediate(resolve))
 /** A pipe, and what came out of it when. */
 const open = (conditions: Partial<PipeConditions> = {}, seed = 1) => {
   const watch = new Stopwatch()
-  const pipe = new Pipe(new Timeline(watch), new Random(seed), { ...perfect, ...conditions })
+  const pipe = new Pipe(new ClockTimeline(watch), new Random(seed), { ...perfect, ...conditions })
   const seen: Array<string> = []
   const note = (what: string) => seen.push(watch.time === 0 ? what : `${Number(watch.time.toFixed(3))}:${what}`)
   const sink = {
@@ -351,7 +351,7 @@ describe("a pipe", () => {
 describe("a timeline", () => {
   it("runs what is planned in order of time, then of planning, with one timer", async () => {
     const watch = new Stopwatch()
-    const timeline = new Timeline(watch)
+    const timeline = new ClockTimeline(watch)
     const seen: Array<number> = []
     const times = Array.from({ length: 200 }, (_, i) => (i * 7919) % 50)
     times.forEach((time, i) => timeline.at(time, () => seen.push(i)))
@@ -363,7 +363,7 @@ describe("a timeline", () => {
 
   it("runs what a task plans for now in a later turn", async () => {
     const watch = new Stopwatch()
-    const timeline = new Timeline(watch)
+    const timeline = new ClockTimeline(watch)
     const seen: Array<string> = []
     timeline.at(10, () => {
       seen.push("a")
@@ -376,7 +376,7 @@ describe("a timeline", () => {
 
   it("forgets what is called off, and its timer with the last of it", async () => {
     const watch = new Stopwatch()
-    const timeline = new Timeline(watch)
+    const timeline = new ClockTimeline(watch)
     const seen: Array<number> = []
     const cancel = Array.from({ length: 10 }, (_, i) => timeline.at(i + 1, () => seen.push(i)))
     cancel.forEach((cancel, i) => i % 3 === 0 && cancel())
@@ -395,7 +395,7 @@ describe("a timeline", () => {
   it("runs what is due by a clock that counts in nanoseconds", async () => {
     const watch = new Stopwatch()
     const rounded = (millis: number) => Math.round(millis * 1e6) / 1e6
-    const timeline = new Timeline({ now: watch.now, after: (millis, task) => watch.after(rounded(millis), task) })
+    const timeline = new ClockTimeline({ now: watch.now, after: (millis, task) => watch.after(rounded(millis), task) })
     const seen: Array<number> = []
     for (let i = 1; i < 100; i++) {
       timeline.at(i / 7 + 1 / 3, () => seen.push(i))

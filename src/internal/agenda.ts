@@ -5,22 +5,27 @@
 /** Something that is to happen. */
 export interface Entry {
   readonly time: number
-  readonly order: number
+  readonly place: number
   /** `undefined` when it was called off, or has been done. */
   task: (() => void) | undefined
 }
 
-const isBefore = (a: Entry, b: Entry): boolean => a.time < b.time || (a.time === b.time && a.order < b.order)
+const isBefore = (a: Entry, b: Entry): boolean => a.time < b.time || (a.time === b.time && a.place < b.place)
 
 export class Agenda {
   /** A binary heap: no entry is before its parent, which is at half its index. The first is at 1. */
   private readonly heap: Array<Entry> = []
-  private planned = 0
+  private places = 0
   /** How many entries have not been called off. */
   size = 0
 
-  plan(time: number, task: () => void): Entry {
-    const entry: Entry = { time, order: this.planned++, task }
+  /** A place among what is planned for the same time. */
+  takePlace(): number {
+    return this.places++
+  }
+
+  plan(time: number, task: () => void, place: number): Entry {
+    const entry: Entry = { time, place, task }
     this.insert(entry)
     this.size += 1
     return entry
@@ -30,9 +35,18 @@ export class Agenda {
     if (entry.task !== undefined) {
       entry.task = undefined
       this.size -= 1
-      if (this.size === 0) {
-        this.heap.length = 0
-      }
+      this.forgetCalledOff()
+    }
+  }
+
+  /** Keeps no more of what was called off than of what was not. */
+  private forgetCalledOff(): void {
+    if (this.size === 0) {
+      this.heap.length = 0
+    } else if (this.heap.length > 2 * this.size + 64) {
+      const entries = this.heap.filter(({ task }) => task !== undefined)
+      this.heap.length = 0
+      entries.forEach((entry) => this.insert(entry))
     }
   }
 

@@ -4,10 +4,8 @@
  * `yield*` asks an effect for an iterator, and the iterator for its first result. An iterator that is done at once gives
  * the generator its value without a turn of Effect's run loop, which costs ten times as much.
  */
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Effect from "effect/Effect"
 import { YieldWrap } from "effect/Utils"
-import { suspension } from "./suspension.js"
 
 /**
  * The iterator of an effect that is done. The iterator and its result are asked for in one breath, so one object does for
@@ -46,10 +44,3 @@ export class YieldOnce<A, E> implements IterableIterator<YieldWrap<Effect.Effect
     return new YieldOnce(this.effect)
   }
 }
-
-/** Lets timers and sockets have a turn; `yieldNow` alone lets only other fibers. */
-export const breathe: Effect.Effect<void> = typeof setImmediate === "function"
-  ? suspension<void>((resume) => {
-    setImmediate(resume, Exit.void)
-  })
-  : Effect.yieldNow()

@@ -63,6 +63,8 @@ interface Parcel {
   readonly task: (() => void) | undefined
   readonly departAt: number
   readonly arriveAt: number
+  /** Its place among what the timeline has for the same time. */
+  readonly place: number
 }
 
 interface Breakpoint {
@@ -311,7 +313,7 @@ export class Pipe {
     const arriveAt = departAt + latency + (jitter === 0 ? 0 : jitter * this.random.next())
     this.lineFreeAt = departAt
     this.lastArrival = Math.max(arriveAt, this.lastArrival)
-    this.parcels.push({ bytes, task, departAt, arriveAt: this.lastArrival })
+    this.parcels.push({ bytes, task, departAt, arriveAt: this.lastArrival, place: this.timeline.takePlace() })
     this.wake()
   }
 
@@ -334,7 +336,7 @@ export class Pipe {
       queueMicrotask(this.turn)
     } else if (time < this.plannedFor) {
       this.plannedFor = time
-      this.timeline.at(time, this.turnInTime)
+      this.timeline.at(time, this.turnInTime, parcel.place)
     }
   }
 
@@ -475,7 +477,7 @@ export class Pipe {
   /** Something arrives now, after all that is on its way. */
   private put(task: () => void): void {
     const now = this.timeline.now()
-    this.parcels.push({ bytes: emptyBytes, task, departAt: now, arriveAt: now })
+    this.parcels.push({ bytes: emptyBytes, task, departAt: now, arriveAt: now, place: this.timeline.takePlace() })
     this.wake()
   }
 

@@ -3,14 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Scheduler from "effect/Scheduler"
 import { VirtualClock } from "./virtualClock.js"
-
-/** All fibers run in microtasks, however long that takes: a macrotask is where the clock looks whether they rest. */
-const makeScheduler = (): Scheduler.Scheduler => {
-  const runner = new Scheduler.SchedulerRunner((_, drain) => queueMicrotask(() => drain(0)))
-  return Scheduler.make((task, priority) => runner.scheduleTask(task, priority))
-}
 
 const stuckAfter = (time: number): Exit.Exit<never> =>
   Exit.die(
@@ -69,7 +62,7 @@ export const simulate = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect
       })
     ).pipe(
       Effect.withClock(clock),
-      Effect.withScheduler(makeScheduler()),
+      Effect.withScheduler(clock.scheduler),
       Effect.ensuring(Effect.sync(() => clock.stop()))
     )
   })

@@ -13,7 +13,8 @@ import { asyncOwned } from "./background.js"
 import { type Bytes, isBytes, toBytes } from "./bytes.js"
 import { connectionError } from "./connectionError.js"
 import type { ConnectionState, Ending } from "./connectionState.js"
-import { breathe, served, YieldOnce } from "./fastPath.js"
+import { breathe } from "./eventLoopTurn.js"
+import { served, YieldOnce } from "./fastPath.js"
 import { sizeOf, type Waiting, type WaitingWrite } from "./outputGate.js"
 
 /** @internal */

@@ -63,7 +63,7 @@ export const make = (options: Api.Options = {}): Effect.Effect<Api.Service> => {
     Effect.sync(() => {
       const world = makeWorld(
         options,
-        options.record === true ? new Recorder(timelineOf(clock).now()) : undefined
+        options.record === true ? new Recorder(timelineOf(clock)) : undefined
       )
       world.addHost(localhost.name, localhost.addresses)
       for (const [name, addresses] of Object.entries(hosts)) {

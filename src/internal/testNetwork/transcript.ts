@@ -21,8 +21,12 @@ interface Noted {
 export class Recorder {
   private readonly events: Array<Api.TranscriptEvent> = []
 
-  /** The time at which the network was made, by the clock of whoever made it. */
-  constructor(private readonly startedAt: number) {}
+  /** When the network was made, by the clock of whoever made it. */
+  private readonly startedAt: number
+
+  constructor(private readonly timeline: Timeline) {
+    this.startedAt = timeline.now()
+  }
 
   note(
     link: Noted,
@@ -31,9 +35,10 @@ export class Recorder {
     bytes: Bytes = nothing,
     code?: string | undefined
   ): void {
-    const [client] = link.ends
+    const { ends: [client], timeline } = link
+    const start = timeline === this.timeline ? this.startedAt : timeline.origin
     this.events.push({
-      at: Duration.millis(Math.max(0, link.timeline.now() - this.startedAt)),
+      at: Duration.millis(timeline.now() - start),
       connection: link.number,
       client: client.localAddress,
       server: client.remoteAddress,
