@@ -7,9 +7,11 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import * as Equal from "effect/Equal"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Address from "./Address.js"
+import { addressProblems, connectProblem } from "./internal/addressProblem.js"
 
 const absent = { default: () => Option.none() } as const
 
@@ -222,39 +224,20 @@ const addressReason = Schema.Literal(
  */
 export type AddressReason = typeof addressReason.Type
 
-const addressProblems: Record<AddressReason, string> = {
-  Refused: "nobody listens there",
-  TimedOut: "no answer in time",
-  NameNotFound: "the name has no address",
-  NotFound: "no such path",
-  HostUnreachable: "the host can't be reached",
-  NetworkUnreachable: "the network can't be reached",
-  AddressInUse: "the address is in use",
-  AddressNotAvailable: "the address is not one of this machine's",
-  PermissionDenied: "permission denied",
-  Unknown: "it failed"
-}
-
-// That of a Unix socket on Linux; elsewhere it can't be told from nobody who listens.
-const isQueueFull = Option.contains("EAGAIN")
-
-const addressProblem = (reason: AddressReason, code: Option.Option<string>): string =>
-  reason === "Refused" && isQueueFull(code)
-    ? "the queue of whoever listens there is full"
-    // It is this end that has none.
-    : reason === "AddressNotAvailable"
-    ? "this machine has no address of that family, or no free port, to connect from"
-    : addressProblems[reason]
-
 const attempt = Schema.Struct({
   address: Address.Address,
   reason: addressReason,
   code,
-  elapsed: Schema.Duration
+  elapsed: Schema.Duration,
+  detail: Schema.optionalWith(Schema.Option(Schema.String), absent)
 })
 
 /**
  * One address that was tried: what became of it, and how long that took.
+ *
+ * **Details**
+ *
+ * `detail` says more where the reason alone would not help, such as which local address could not be bound to.
  *
  * @since 0.1.0
  * @category errors
@@ -302,23 +285,26 @@ export class ConnectError extends Schema.TaggedError<ConnectError>("effect-netst
     const [first, ...others] = this.attempts
     // An abstract name begins with a NUL.
     const target = this.target.replace(/^\0/, "@")
-    const code = first === undefined || others.length > 0 ? this.code : first.code
-    const problem = Option.getOrElse(this.detail, () => addressProblem(this.reason, code))
+    const isOnly = first !== undefined && others.length === 0 && first.reason === this.reason
+    const code = isOnly ? first.code : this.code
+    const problem = Option.getOrElse(this.detail, () => connectProblem(this.reason, code))
     if (first === undefined) {
       return `connect to ${target}: ${problem}${withCode(code)}`
     }
-    if (others.length === 0) {
+    if (isOnly) {
       const address = Address.format(first.address)
       const at = address === target || address === `unix:${target}` ? "" : ` at ${address}`
       return `connect to ${target}${at}: ${problem}${withCode(code)}`
     }
-    return [`connect to ${target}: ${problem}; ${this.attempts.length} addresses were tried`]
+    const isShown = this.attempts.some((attempt) => Equal.equals(attempt.code, code))
+    const tried = others.length === 0 ? "1 address was tried" : `${this.attempts.length} addresses were tried`
+    return [`connect to ${target}: ${problem}${isShown ? "" : withCode(code)}; ${tried}`]
       .concat(
-        this.attempts.map((attempt) =>
-          `  ${Address.format(attempt.address)}: ${addressProblem(attempt.reason, attempt.code)}${
-            withCode(attempt.code)
-          } after ${Duration.format(attempt.elapsed)}`
-        )
+        this.attempts.map((attempt) => {
+          const problem = Option.getOrElse(attempt.detail, () => connectProblem(attempt.reason, attempt.code))
+          const elapsed = Duration.format(attempt.elapsed)
+          return `  ${Address.format(attempt.address)}: ${problem}${withCode(attempt.code)} after ${elapsed}`
+        })
       )
       .join("\n")
   }

@@ -19,6 +19,7 @@ import { Background } from "../src/internal/background.js"
 import type { AttemptReceiver, Dialer } from "../src/internal/dial.js"
 import * as Dialling from "../src/internal/dial.js"
 import { formatTarget, interleave } from "../src/internal/dial.js"
+import { Race } from "../src/internal/dialRace.js"
 import { ConnectError } from "../src/NetworkError.js"
 import { ResolveError } from "../src/Resolver.js"
 import type { Restore, TcpDialOptions } from "../src/Transport.js"
@@ -542,6 +543,30 @@ describe("a dialler that misbehaves", () => {
     }))
 })
 
+it.effect("what is thrown while a race begins is a defect, and ends what has begun", () =>
+  Effect.gen(function*() {
+    const dialer = yield* scriptedDialer({ "1.1.1.1": "never answers" })
+    const racing = Effect.withFiberRuntime<Socket, ConnectError>((fiber) => {
+      const race = new Race<Socket, Address.TcpAddress>({
+        background: new Background(fiber),
+        observer: undefined,
+        progress: new Dialling.Progress(),
+        target: "test.example:80",
+        dialer,
+        localsOf: () => [undefined],
+        detailOf: () => undefined,
+        delay: 250
+      })
+      return race.run(Effect.interruptible, () => {
+        race.offer([Address.tcp("1.1.1.1", 80)], false)
+        throw new Error("broken")
+      })
+    })
+    const { events, exit } = yield* runToEnd(dialer, Effect.uninterruptible(racing))
+    assert.deepStrictEqual(exit, Exit.die(new Error("broken")))
+    assert.deepStrictEqual(events, ["0 start 1.1.1.1", "0 give up 1.1.1.1", "0 failed"])
+  }))
+
 describe("interleave", () => {
   const tcp = (host: string) => Address.tcp(host, 80)
   const a6 = tcp("2001:db8::a")
@@ -920,6 +945,94 @@ describe("a resolver that can tell the families apart", () => {
       }
     }))
 
+  const temporarily = "the name can't be looked up for the moment, and trying again may help"
+
+  scenario(
+    "a lookup that may do better another time comes before a network that can't be reached",
+    {
+      addresses: [["::1", [10, "ENETUNREACH"]]],
+      lookup: { 6: [0, ["::1"]], 4: [30, "Temporary"] }
+    },
+    ["0 start ::1", "10 ENETUNREACH ::1", "30 failed"],
+    (run) => {
+      const error = failureOf(run.exit)
+      assert.deepStrictEqual([error.reason, error.code], ["TimedOut", Option.some("EAI_AGAIN")])
+      assert.strictEqual((error.cause as Error).message, "getaddrinfo")
+      assert.strictEqual(
+        error.message,
+        `connect to test.example:80: its IPv4 addresses are unknown: ${temporarily} (EAI_AGAIN); 1 address was tried\n` +
+          "  [::1]:80: the network can't be reached (ENETUNREACH) after 10ms"
+      )
+    }
+  )
+
+  scenario(
+    "a lookup that may do better another time comes after an answer, which names it",
+    {
+      addresses: [["1.1.1.1", [10, "ECONNREFUSED"]]],
+      lookup: { 6: [0, "Temporary"], 4: [30, ["1.1.1.1"]] }
+    },
+    ["30 start 1.1.1.1", "40 ECONNREFUSED 1.1.1.1", "40 failed"],
+    (run) => {
+      const error = failureOf(run.exit)
+      assert.deepStrictEqual([error.reason, error.code], ["Refused", Option.some("ECONNREFUSED")])
+      assert.strictEqual((error.cause as Error).message, "connect ECONNREFUSED")
+      assert.strictEqual(
+        error.message,
+        `connect to test.example:80 at 1.1.1.1:80: its IPv6 addresses are unknown: ${temporarily}; ` +
+          "nobody listens there (ECONNREFUSED)"
+      )
+    }
+  )
+
+  it.effect("a lookup that failed comes at its turn among the reasons of the attempts", () =>
+    Effect.gen(function*() {
+      const cases = [
+        ["Temporary", "ECONNREFUSED", "Refused"],
+        ["Temporary", "EHOSTUNREACH", "TimedOut"],
+        ["Temporary", "EADDRNOTAVAIL", "TimedOut"],
+        ["Unknown", "EHOSTUNREACH", "HostUnreachable"],
+        ["Unknown", "ENETUNREACH", "Unknown"]
+      ] as const
+      for (const [lookup, code, reason] of cases) {
+        for (
+          const families of [{ 6: [0, ["::1"]], 4: [30, lookup] }, { 6: [30, lookup], 4: [0, ["::1"]] }] as const
+        ) {
+          const host = families[6][0] === 0 ? "::1" : "1.1.1.1"
+          const { exit } = yield* run({
+            addresses: [[host, [1, code]]],
+            lookup: families[6][0] === 0 ? families : { ...families, 4: [0, [host]] }
+          })
+          assert.strictEqual(failureOf(exit).reason, reason)
+          assert.match(failureOf(exit).message, /its IPv[46] addresses are unknown: the name can't be looked up/)
+        }
+      }
+      // That there are none is an answer.
+      const { exit } = yield* run({
+        addresses: [["::1", [1, "ENETUNREACH"]]],
+        lookup: { 6: [0, ["::1"]], 4: [30, "NoAddress"] }
+      })
+      assert.strictEqual(failureOf(exit).reason, "NetworkUnreachable")
+      assert.notInclude(failureOf(exit).message, "unknown")
+    }))
+
+  it.effect("a lookup that may do better another time comes before addresses that can't be bound to", () =>
+    Effect.gen(function*() {
+      const { exit } = yield* run({
+        addresses: [],
+        lookup: { 6: [0, ["::1"]], 4: [30, "Temporary"] },
+        options: { localAddress: "192.0.2.1" }
+      })
+      const error = failureOf(exit)
+      assert.deepStrictEqual([error.reason, error.code], ["TimedOut", Option.some("EAI_AGAIN")])
+      assert.strictEqual((error.cause as Error).message, "getaddrinfo")
+      assert.strictEqual(
+        error.message,
+        `connect to test.example:80: its IPv4 addresses are unknown: ${temporarily}; ` +
+          "the addresses to connect to are all IPv6, and the local address 192.0.2.1 is not (EAI_AGAIN)"
+      )
+    }))
+
   it.effect("a lookup that fails with several errors, or with one and what it stopped, is one that failed", () =>
     Effect.gen(function*() {
       const no = (after: number) =>
@@ -941,6 +1054,27 @@ describe("a resolver that can tell the families apart", () => {
         )
         assert(Exit.isSuccess(exit), String(exit))
         assert.strictEqual(fibersLeft, 0)
+      }
+    }))
+
+  it.effect("a lookup that throws is a defect, and ends an attempt that has begun", () =>
+    Effect.gen(function*() {
+      for (const family of [6, 4, undefined]) {
+        const dialer = yield* scriptedDialer({ "::1": "never answers", "1.1.1.1": "never answers" })
+        const { exit, fibersLeft, open } = yield* runToEnd(
+          dialer,
+          dial({ host: "test.example", port: 80 }, {
+            separateFamilies: family !== undefined,
+            lookup: (_, options) => {
+              if (options?.family === family) {
+                throw new Error("broken")
+              }
+              return Effect.succeed([family === 4 ? "::1" : "1.1.1.1"])
+            }
+          }, dialer)
+        )
+        assert.deepStrictEqual(exit, Exit.die(new Error("broken")))
+        assert.deepStrictEqual([open, fibersLeft], [[], 0])
       }
     }))
 
@@ -1020,12 +1154,34 @@ describe("the local address", () => {
   it.effect("one that is not this machine's, or is in use, is named", () =>
     Effect.gen(function*() {
       const cases = [
-        [{ localAddress: "192.0.2.9" }, "EADDRNOTAVAIL", "the local address 192.0.2.9 is not one of this machine's"],
-        [{ localAddress: "192.0.2.9", localPort: 7 }, "EADDRINUSE", "the local address 192.0.2.9:7 is in use"],
-        [{ localPort: 7 }, "EADDRINUSE", "the local address *:7 is in use"]
+        [
+          { localAddress: "192.0.2.9" },
+          "bind EADDRNOTAVAIL",
+          "the local address 192.0.2.9 is not one of this machine's"
+        ],
+        [{ localAddress: "192.0.2.9", localPort: 7 }, "bind EADDRINUSE", "the local address 192.0.2.9:7 is in use"],
+        [{ localPort: 7 }, "bind EADDRINUSE", "the local address *:7 is in use"],
+        [{ localPort: 7 }, "bind EACCES", "the local address *:7 may not be used"],
+        [{ localPort: 7 }, "EACCES", "permission denied"],
+        [
+          { localAddress: "192.0.2.9", localPort: 7 },
+          "EADDRNOTAVAIL",
+          "there is such a connection from 192.0.2.9:7 already"
+        ],
+        [
+          { localPort: 7 },
+          "EADDRNOTAVAIL",
+          "this machine has no address of that family, or has such a connection from port 7 already"
+        ],
+        [
+          { localAddress: "192.0.2.9" },
+          "EADDRNOTAVAIL",
+          "this machine has no address of that family, or no free port, to connect from"
+        ]
       ] as const
-      for (const [options, code, message] of cases) {
-        const { exit } = yield* run({ addresses: [["1.1.1.1", [1, code]]], options })
+      for (const [options, outcome, message] of cases) {
+        const { exit } = yield* run({ addresses: [["1.1.1.1", [1, outcome]]], options })
+        const code = outcome.replace("bind ", "")
         assert.strictEqual(
           failureOf(exit).message,
           `connect to test.example:80 at 1.1.1.1:80: ${message} (${code})`
@@ -1033,10 +1189,192 @@ describe("the local address", () => {
       }
     }))
 
+  scenario(
+    "what is about it is told of each attempt, whatever the others came to",
+    {
+      addresses: [["1.1.1.1", [1, "ECONNREFUSED"]], ["2.2.2.2", [2, "bind EADDRINUSE"]]],
+      options: { localAddress: "192.0.2.9", localPort: 7 }
+    },
+    [
+      "0 start 1.1.1.1",
+      "1 ECONNREFUSED 1.1.1.1",
+      "1 start 2.2.2.2",
+      "3 bind EADDRINUSE 2.2.2.2",
+      "3 failed"
+    ],
+    (run) => {
+      assert.strictEqual(
+        failureOf(run.exit).message,
+        "connect to test.example:80: nobody listens there; 2 addresses were tried\n" +
+          "  1.1.1.1:80: nobody listens there (ECONNREFUSED) after 1ms\n" +
+          "  2.2.2.2:80: the local address 192.0.2.9:7 is in use (EADDRINUSE) after 2ms"
+      )
+      assert.deepStrictEqual(
+        failureOf(run.exit).attempts.map(({ detail }) => Option.getOrNull(detail)),
+        [null, "the local address 192.0.2.9:7 is in use"]
+      )
+    }
+  )
+
+  describe("that is a name with several addresses", () => {
+    const from = (
+      behaviours: Script,
+      lookup: ReadonlyArray<string>,
+      options?: Partial<TcpDialOptions>
+    ): Effect.Effect<Run & { readonly locals: ReadonlyArray<string | undefined> }> =>
+      Effect.gen(function*() {
+        const dialer = yield* scriptedDialer(behaviours)
+        const resolver = {
+          lookup: (host: string) => Effect.succeed(host === "me.example" ? lookup : ["1.1.1.1", "2.2.2.2"])
+        }
+        const run = yield* runToEnd(
+          dialer,
+          dial({ host: "test.example", port: 80, localAddress: "me.example", ...options }, resolver, dialer)
+        )
+        return { ...run, locals: dialer.locals.map((local) => local?.address) }
+      })
+
+    it.effect("is bound to the first of them that can be, for each attempt", () =>
+      Effect.gen(function*() {
+        for (const after of [0, 5]) {
+          for (const code of ["EADDRNOTAVAIL", "EADDRINUSE"]) {
+            const run = yield* from(
+              {
+                "192.0.2.7 -> 1.1.1.1": [after, `bind ${code}`],
+                "192.0.2.8 -> 1.1.1.1": [after, `bind ${code}`],
+                "192.0.2.9 -> 1.1.1.1": [1000, "ECONNREFUSED"],
+                "192.0.2.7 -> 2.2.2.2": [0, "bind EADDRNOTAVAIL"],
+                "192.0.2.8 -> 2.2.2.2": [100, "connects"]
+              },
+              ["192.0.2.7", "2001:db8::7", "192.0.2.8", "192.0.2.9"]
+            )
+            expect(run, [
+              "0 start 1.1.1.1",
+              `${after} bind ${code} 1.1.1.1`,
+              `${after} start 1.1.1.1`,
+              `${2 * after} bind ${code} 1.1.1.1`,
+              `${2 * after} start 1.1.1.1`,
+              "250 start 2.2.2.2",
+              "250 bind EADDRNOTAVAIL 2.2.2.2",
+              "250 start 2.2.2.2",
+              "350 connected 2.2.2.2",
+              "350 give up 1.1.1.1",
+              "350 handed over 2.2.2.2"
+            ])
+            assert.deepStrictEqual(run.locals, ["192.0.2.7", "192.0.2.8", "192.0.2.9", "192.0.2.7", "192.0.2.8"])
+          }
+        }
+      }))
+
+    it.effect("is bound once where an attempt fails for another reason", () =>
+      Effect.gen(function*() {
+        const run = yield* from(
+          { "1.1.1.1": [10, "EADDRNOTAVAIL"], "2.2.2.2": [10, "ECONNREFUSED"] },
+          ["192.0.2.7", "192.0.2.8"]
+        )
+        assert.deepStrictEqual(run.locals, ["192.0.2.7", "192.0.2.7"])
+        assert.deepStrictEqual(attemptsOf(run), [
+          ["1.1.1.1:80", "AddressNotAvailable", "EADDRNOTAVAIL", 10],
+          ["2.2.2.2:80", "Refused", "ECONNREFUSED", 10]
+        ])
+      }))
+
+    it.effect("is told by the most telling of its failures, where none can be bound", () =>
+      Effect.gen(function*() {
+        for (const happyEyeballsDelay of ["1 hour", 0] as const) {
+          for (const after of [0, 5]) {
+            const run = yield* from(
+              {
+                "192.0.2.7 -> 1.1.1.1": [after, "bind EADDRINUSE"],
+                "192.0.2.8 -> 1.1.1.1": [after, "bind EADDRNOTAVAIL"],
+                "192.0.2.7 -> 2.2.2.2": [after, "bind EADDRNOTAVAIL"],
+                "192.0.2.8 -> 2.2.2.2": [after, "bind EADDRNOTAVAIL"]
+              },
+              ["192.0.2.7", "192.0.2.8"],
+              { localPort: 7, happyEyeballsDelay }
+            )
+            assert.deepStrictEqual([run.open, run.fibersLeft], [[], 0])
+            const elapsed = after === 0 ? "0" : "10ms"
+            assert.strictEqual(
+              failureOf(run.exit).message,
+              "connect to test.example:80: the local address 192.0.2.7:7 (me.example) is in use; 2 addresses were tried\n" +
+                `  1.1.1.1:80: the local address 192.0.2.7:7 (me.example) is in use (EADDRINUSE) after ${elapsed}\n` +
+                "  2.2.2.2:80: the local address 192.0.2.7:7 (me.example) is not one of this machine's " +
+                `(EADDRNOTAVAIL) after ${elapsed}`
+            )
+          }
+        }
+      }))
+
+    it.effect("interrupted at any moment leaves nothing open", () =>
+      Effect.gen(function*() {
+        for (const at of [0, 1, 5, 6, 10, 11, 249, 250, 251, 300]) {
+          const dialer = yield* scriptedDialer({
+            "192.0.2.7 -> 1.1.1.1": [5, "bind EADDRINUSE"],
+            "192.0.2.8 -> 1.1.1.1": [5, "bind EADDRINUSE"],
+            "192.0.2.9 -> 1.1.1.1": "never answers",
+            "2.2.2.2": "never answers"
+          })
+          const fiber = yield* Effect.fork(
+            dial({ host: "test.example", port: 80, localAddress: "me.example" }, {
+              lookup: (host) =>
+                Effect.succeed(host === "me.example" ? ["192.0.2.7", "192.0.2.8", "192.0.2.9"] : ["1.1.1.1", "2.2.2.2"])
+            }, dialer)
+          )
+          yield* TestClock.adjust(at)
+          yield* Fiber.interrupt(fiber)
+          yield* TestClock.adjust("1 hour")
+          assert.deepStrictEqual(Array.from(dialer.open), [])
+        }
+      }))
+
+    it.effect("what a dialler throws at the second of them is a defect", () =>
+      Effect.gen(function*() {
+        const scripted = yield* scriptedDialer({ "192.0.2.7 -> 1.1.1.1": [5, "bind EADDRINUSE"] })
+        const dialer: Dialer<Socket> = {
+          ...scripted,
+          connect: (address, local, receiver) => {
+            if (local?.address === "192.0.2.8") {
+              throw new RangeError("no more sockets")
+            }
+            return scripted.connect(address, local, receiver)
+          }
+        }
+        const { exit } = yield* runToEnd(
+          scripted,
+          dial({ host: "1.1.1.1", port: 80, localAddress: "me.example" }, {
+            lookup: () => Effect.succeed(["192.0.2.7", "192.0.2.8"])
+          }, dialer)
+        )
+        assert.deepStrictEqual(exit, Exit.die(new RangeError("no more sockets")))
+      }))
+  })
+
   it.effect("a name that does not exist is an address that this machine does not have", () =>
     Effect.map(locals({ localAddress: "nobody.example" }, "1.1.1.1"), ({ error }) => {
       assert.strictEqual(error.reason, "AddressNotAvailable")
       assert.include(error.message, "the local address nobody.example: there is no such name")
+    }))
+
+  it.effect("a lookup of it that fails passes on what the platform said", () =>
+    Effect.gen(function*() {
+      for (
+        const [lookup, reason, code] of [
+          ["Temporary", "TimedOut", "EAI_AGAIN"],
+          ["NameNotFound", "AddressNotAvailable", "ENOTFOUND"],
+          ["Unknown", "Unknown", "ENOTFOUND"]
+        ] as const
+      ) {
+        const { exit } = yield* run({
+          addresses: [],
+          lookup: [0, lookup],
+          options: { host: "1.1.1.1", localAddress: "me" }
+        })
+        const error = failureOf(exit)
+        assert.deepStrictEqual([error.reason, error.code], [reason, Option.some(code)])
+        assert.strictEqual((error.cause as Error).message, "getaddrinfo")
+        assert.match(error.message, new RegExp(`^connect to 1.1.1.1:80: the local address me: .*\\(${code}\\)$`))
+      }
     }))
 
   scenario("a family that does not fit is waited for no longer than its lookup takes", {
@@ -1569,6 +1907,60 @@ describe("tracing and logging", () => {
       )
     }))
 
+  it.effect("a tracer or a logger that throws does not decide what becomes of an attempt", () =>
+    Effect.gen(function*() {
+      yield* remember
+      const seen: Array<Seen> = []
+      const throwing = tracer(seen)
+      const span: Tracer.Tracer["span"] = (...args) =>
+        Object.assign(throwing.span(...args), {
+          end: () => {
+            throw new Error("can't export")
+          }
+        })
+      const logger = Logger.make(({ message }) => {
+        if (String(message).startsWith("connect")) {
+          throw new Error("can't write")
+        }
+      })
+      const watched = [
+        Effect.withTracer(
+          Tracer.make({
+            span: (name, ...rest) => (name === "tcp.connect" ? span : throwing.span)(name, ...rest),
+            context: (f) => f()
+          })
+        ),
+        <A, E>(dialling: Effect.Effect<A, E>) =>
+          dialling.pipe(
+            Logger.withMinimumLogLevel(LogLevel.Debug),
+            Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+          )
+      ]
+      for (const watch of watched) {
+        const connected = yield* scriptedDialer(scriptOf(traced))
+        expect(yield* runToEnd(connected, watch(dialScenario(connected, traced))), [
+          "20 start ::1",
+          "120 ENETUNREACH ::1",
+          "120 start 1.1.1.1",
+          "370 start ::2",
+          "420 connected ::2",
+          "420 give up 1.1.1.1",
+          "420 handed over ::2"
+        ])
+        const refused = yield* scriptedDialer({ "1.1.1.1": [10, "ECONNREFUSED"] })
+        const { exit } = yield* runToEnd(
+          refused,
+          watch(dialScenario(refused, { addresses: [["1.1.1.1", [10, "ECONNREFUSED"]]] }))
+        )
+        assert.strictEqual(failureOf(exit).reason, "Refused")
+        const interrupted = yield* scriptedDialer(scriptOf(traced))
+        const fiber = yield* Effect.fork(watch(dialScenario(interrupted, traced)))
+        yield* TestClock.adjust("200 millis")
+        yield* Fiber.interrupt(fiber)
+        assert.deepStrictEqual(Array.from(interrupted.open), [])
+      }
+    }))
+
   it.effect("no span is made where tracing is off, or where nobody looks", () =>
     Effect.gen(function*() {
       yield* remember
@@ -1610,6 +2002,33 @@ describe("tracing and logging", () => {
         "network.peer.address": "::1",
         "network.peer.port": 80
       })
+    }))
+})
+
+describe("a failure that is handled", () => {
+  it.effect("is not logged as one that nobody handles", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ message }) => {
+        lines.push(String(message))
+      })
+      const apart: Scenario = {
+        addresses: [["1.1.1.1", [10, "ECONNREFUSED"]]],
+        lookup: { 6: [0, "NoAddress"], 4: [0, ["1.1.1.1"]] }
+      }
+      for (const connectTimeout of [undefined, "1 minute", 5] as const) {
+        const dialer = yield* scriptedDialer(scriptOf(apart))
+        const { exit } = yield* runToEnd(
+          dialer,
+          dialScenario(dialer, { ...apart, options: { connectTimeout } }).pipe(
+            Logger.withMinimumLogLevel(LogLevel.Debug),
+            Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+          )
+        )
+        assert(Exit.isFailure(exit))
+      }
+      assert.include(lines, "connect to 1.1.1.1:80: failed: Refused (ECONNREFUSED)")
+      assert.deepStrictEqual(lines.filter((line) => !/^(lookup of|connect to) /.test(line)), [])
     }))
 })
 

@@ -13,6 +13,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
+import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import type { Restore } from "../Transport.js"
@@ -28,7 +31,8 @@ const nothing = () => {}
 
 /**
  * `Effect.async` for what must not leak: what `register` begins is ended by the effect that it returns, whenever the
- * outcome is not a success. To be run once, at once, where nothing interrupts; `restore` lets interruptions in.
+ * outcome is not a success. To be run once, at once, where nothing interrupts; `restore` lets interruptions in. What
+ * `register` has begun would be lost if it threw, so it must not.
  *
  * `Effect.async` puts its canceller in place one step after it has registered. An interruption that comes in between
  * (from what `register` itself calls, or because the scheduler let another fiber run after just that step) finds none.
@@ -97,11 +101,18 @@ export class Background {
     return Context.get(this.parent.currentDefaultServices, Clock.Clock)
   }
 
-  /** What the parent runs with, and interruptible whatever the parent is. */
+  /**
+   * What the parent runs with, and interruptible whatever the parent is. A fiber that fails is not logged as unhandled:
+   * whoever forks it is told.
+   */
   get runtime(): Runtime.Runtime<never> {
     return this.parentRuntime ??= Runtime.make({
       context: this.parent.currentContext,
-      fiberRefs: this.parent.getFiberRefs(),
+      fiberRefs: FiberRefs.updateAs(this.parent.getFiberRefs(), {
+        fiberId: this.parent.id(),
+        fiberRef: FiberRef.unhandledErrorLogLevel,
+        value: Option.none()
+      }),
       runtimeFlags: Runtime.defaultRuntimeFlags
     })
   }

@@ -37,12 +37,15 @@ import { ResolveError, type Service as ResolverService } from "../Resolver.js"
 import type { Restore, TcpDialOptions, UnixDialOptions } from "../Transport.js"
 import { Background } from "./background.js"
 import { Progress, withConnectTimeout } from "./connectTimeout.js"
-import { type Dialer, type Local, Race, type RaceOptions } from "./dialRace.js"
+import { anywhere, formatTarget, LocalEnd } from "./dialLocal.js"
+import { type AttemptFailure, type Dialer, type Local, Race, type RaceOptions } from "./dialRace.js"
 import { type DialObserver, observe } from "./dialTelemetry.js"
 import { ipFamily } from "./ipAddress.js"
+import { suspendOnce } from "./once.js"
 import { addressesIn } from "./programResolver.js"
 
 export { Progress, withConnectTimeout } from "./connectTimeout.js"
+export { formatTarget } from "./dialLocal.js"
 export type { AttemptFailure, AttemptReceiver, Dialer, Local } from "./dialRace.js"
 
 /** RFC 8305 §5, "Connection Attempt Delay". */
@@ -88,19 +91,23 @@ export const interleave = (
 // -----------------------------------------------------------------------------
 
 /**
- * A host and port as people write them.
- *
- * @internal
- */
-export const formatTarget = (host: string, port: number): string =>
-  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
-
-/**
  * A lookup that failed, as the failure to connect that it is. What may pass is a `TimedOut`: that is what it is as a
  * rule, no name server having answered, and what a retry policy goes by.
  */
 const reasonOf = (error: ResolveError): AddressReason =>
   error.reason === "Temporary" ? "TimedOut" : error.reason === "Unknown" ? "Unknown" : "NameNotFound"
+
+interface Detailed {
+  readonly reason: AddressReason
+  readonly detail: string
+}
+
+const failureOf = (error: ResolveError, detail: string): AttemptFailure & Detailed => ({
+  reason: reasonOf(error),
+  code: Option.getOrUndefined(error.code),
+  cause: error.cause ?? error,
+  detail
+})
 
 /** One error for two lookups that failed: the one that may pass, else the one that says more. */
 const eitherOf = (a: ResolveError, b: ResolveError): ResolveError => {
@@ -132,7 +139,8 @@ const eitherOf = (a: ResolveError, b: ResolveError): ResolveError => {
  * `TimedOut`, before `HostUnreachable`, `PermissionDenied`, `AddressInUse`, `Unknown`, `NetworkUnreachable`,
  * `AddressNotAvailable`. A name that does not exist, or has no address of the family, is a `NameNotFound`; a lookup
  * that may do better another time a `TimedOut`; no local address of the right family an `AddressNotAvailable`. These
- * three have no attempts, and say in `detail` what happened.
+ * three have no attempts, and say in `detail` what happened. Where a lookup of one family failed, and might do better
+ * another time, and the addresses of the other lead nowhere, its failure counts as that of an attempt does.
  *
  * @internal
  */
@@ -205,8 +213,9 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
   private readonly options: TcpDialOptions
   private readonly resolver: ResolverService
   private readonly race: Race<A, Address.TcpAddress>
-  /** The addresses to bind to, of which each family uses the first that is its own. */
-  private locals: ReadonlyArray<string> | undefined = undefined
+  private local: LocalEnd
+  /** Why one family has no addresses, where it may have some. */
+  lookupFailure: (AttemptFailure & Detailed) | undefined = undefined
 
   constructor(
     background: Background,
@@ -225,28 +234,24 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
     this.delay = options.happyEyeballsDelay === undefined ? defaultDelay : Duration.toMillis(options.happyEyeballsDelay)
     this.options = options
     this.resolver = resolver
+    this.local = new LocalEnd(options.localAddress, options.localPort)
     this.race = new Race(this)
   }
 
   run(restore: Restore): Effect.Effect<A, ConnectError> {
-    const { family, localAddress } = this.options
-    if (localAddress === undefined) {
-      return this.connect(restore)
-    }
-    if (ipFamily(localAddress) !== 0) {
-      this.locals = [localAddress]
+    const { family, localAddress, localPort } = this.options
+    if (localAddress === undefined || ipFamily(localAddress) !== 0) {
       return this.connect(restore)
     }
     return Effect.matchEffect(restore(this.lookup(localAddress, family)), {
       onFailure: (error) => {
-        const reason = reasonOf(error)
+        const failure = failureOf(error, this.local.unresolved(error))
         return Effect.fail(this.refusal(
-          reason === "NameNotFound" ? "AddressNotAvailable" : reason,
-          `the local address ${localAddress}: ${error.problem}`
+          failure.reason === "NameNotFound" ? { ...failure, reason: "AddressNotAvailable" } : failure
         ))
       },
       onSuccess: (addresses) => {
-        this.locals = addresses.map((address) => address.host)
+        this.local = new LocalEnd(localAddress, localPort, addresses.map((address) => address.host))
         return this.connect(restore)
       }
     })
@@ -259,7 +264,10 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
       return family === undefined || family === literal
         ? this.race.run(restore, () => this.offer([Address.tcp(host, port)], false))
         : Effect.fail(
-          this.refusal("NameNotFound", `it is an IPv${literal} address, and one of IPv${family} was asked for`)
+          this.refusal({
+            reason: "NameNotFound",
+            detail: `it is an IPv${literal} address, and one of IPv${family} was asked for`
+          })
         )
     }
     if (family === undefined && this.resolver.separateFamilies === true) {
@@ -273,7 +281,7 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
 
   /** The addresses of a name, each once, and of the family asked for. */
   private lookup(host: string, family: 4 | 6 | undefined): Effect.Effect<Addresses, ResolveError> {
-    const answer = this.resolver.lookup(host, { family, hints: this.options.lookupHints })
+    const answer = suspendOnce(() => this.resolver.lookup(host, { family, hints: this.options.lookupHints }))
     return Effect.flatMap(
       this.observer === undefined ? answer : this.observer.lookup(answer, host, family),
       (answer) =>
@@ -322,6 +330,9 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
           }
           found[family] = []
           failed = failed === undefined ? error.left : eitherOf(failed, error.left)
+          if (reasonOf(error.left) !== "NameNotFound") {
+            this.lookupFailure = failureOf(error.left, `its IPv${family} addresses are unknown: ${error.left.problem}`)
+          }
         }
         cancelWait()
         if (family === 4 && found[6] === undefined && Exit.isSuccess(exit)) {
@@ -335,57 +346,40 @@ class TcpDial<A> implements RaceOptions<A, Address.TcpAddress> {
 
   /** Hands all addresses known so far to the race, or ends it where none can be bound to and no more will come. */
   private offer(addresses: Addresses, expecting: boolean): void {
-    const fitting = this.locals === undefined
-      ? addresses
-      : addresses.filter((address) => this.localOf(address)?.address !== undefined)
+    const fitting = addresses.filter((address) => this.localsOf(address).length > 0)
     if (fitting.length > 0 || expecting) {
       return this.race.offer(interleave(fitting, this.options.interleave ?? 1), expecting)
     }
-    const detail = `the addresses to connect to are all IPv${addresses[0]?.family}, ` +
-      `and the local address ${this.options.localAddress} is not`
-    this.race.finish(Exit.fail(this.refusal("AddressNotAvailable", detail)))
+    const unfit = this.local.unfit(addresses[0]?.family)
+    const { lookupFailure } = this
+    this.race.finish(Exit.fail(this.refusal(
+      lookupFailure === undefined
+        ? { reason: "AddressNotAvailable", detail: unfit }
+        : { ...lookupFailure, detail: `${lookupFailure.detail}; ${unfit}` }
+    )))
   }
 
-  localOf(address: Address.TcpAddress): Local | undefined {
-    const { locals, options: { localPort } } = this
-    return locals === undefined && localPort === undefined
-      ? undefined
-      : { address: locals?.find((local) => ipFamily(local) === address.family), port: localPort }
+  localsOf(address: Address.TcpAddress): ReadonlyArray<Local | undefined> {
+    return this.local.for(address.family)
   }
 
-  /** These two are about the address to bind to, which the attempts don't show. */
-  detailOf(reason: AddressReason): string | undefined {
-    const { localAddress, localPort } = this.options
-    const local = localPort === undefined ? localAddress : formatTarget(localAddress ?? "*", localPort)
-    return local === undefined
-      ? undefined
-      : reason === "AddressNotAvailable"
-      ? localAddress === undefined
-        ? `this machine has no address of that family, or has such a connection from port ${localPort} already`
-        : `the local address ${local} is not one of this machine's`
-      : reason === "AddressInUse"
-      ? `the local address ${local} is in use`
-      : undefined
+  detailOf(failure: AttemptFailure, local: Local | undefined): string | undefined {
+    return this.local.problemOf(failure, local)
+  }
+
+  private unresolved(error: ResolveError): ConnectError {
+    return this.refusal(failureOf(error, error.problem))
   }
 
   /** An error that no attempt is to blame for. */
-  private refusal(reason: AddressReason, detail: string): ConnectError {
+  private refusal({ cause, code, detail, reason }: Partial<AttemptFailure> & Detailed): ConnectError {
     return new ConnectError({
       reason,
       target: this.target,
       attempts: [],
+      code: Option.fromNullable(code),
+      cause,
       detail: Option.some(detail)
-    })
-  }
-
-  private unresolved(error: ResolveError): ConnectError {
-    return new ConnectError({
-      reason: reasonOf(error),
-      target: this.target,
-      attempts: [],
-      code: error.code,
-      cause: error.cause ?? error,
-      detail: Option.some(error.problem)
     })
   }
 }
@@ -431,7 +425,7 @@ const beginUnix = <A>(
     progress,
     target: path,
     dialer,
-    localOf: () => undefined,
+    localsOf: () => anywhere,
     detailOf: () => undefined,
     delay: Infinity,
     timeout

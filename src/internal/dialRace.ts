@@ -25,8 +25,10 @@ import * as Option from "effect/Option"
 import type * as Address from "../Address.js"
 import { type AddressReason, type ConnectAttempt, ConnectError } from "../NetworkError.js"
 import type { Restore } from "../Transport.js"
+import { connectProblem } from "./addressProblem.js"
 import { asyncOwnedWithin, type Background } from "./background.js"
 import { outOfTime, type Progress } from "./connectTimeout.js"
+import { failedToBind } from "./dialLocal.js"
 import type { DialObserver } from "./dialTelemetry.js"
 
 /**
@@ -39,6 +41,8 @@ export interface AttemptFailure {
   /** The operating system's name for it, such as `ECONNREFUSED`. */
   readonly code: string | undefined
   readonly cause: unknown
+  /** What there is to say of it beyond what the reason says. */
+  readonly detail?: string | undefined
 }
 
 /**
@@ -84,15 +88,21 @@ export type Outcome = "connected" | "given up" | AttemptFailure
 class Attempt<A, Where extends Address.Address> implements AttemptReceiver<A> {
   readonly race: Race<A, Where>
   readonly address: Where
+  /** Where it may be bound, of which it is at the one of this index. */
+  readonly locals: ReadonlyArray<Local | undefined>
+  local = 0
+  /** Why it could not be bound to those before. */
+  unbound: AttemptFailure | undefined = undefined
   readonly startedAt: bigint
   endedAt: bigint | undefined = undefined
   outcome: Outcome | undefined = undefined
   giveUp: (() => void) | undefined = undefined
   tell: ((outcome: Outcome) => void) | undefined = undefined
 
-  constructor(race: Race<A, Where>, address: Where) {
+  constructor(race: Race<A, Where>, address: Where, locals: ReadonlyArray<Local | undefined>) {
     this.race = race
     this.address = address
+    this.locals = locals
     this.startedAt = race.now()
   }
 
@@ -102,7 +112,11 @@ class Attempt<A, Where extends Address.Address> implements AttemptReceiver<A> {
 
   end(outcome: Outcome): void {
     this.outcome = outcome
-    this.tell?.(outcome)
+    try {
+      this.tell?.(outcome)
+    } catch {
+      // A tracer or logger that throws has lost a span or a line. It does not decide what becomes of the attempt.
+    }
   }
 }
 
@@ -113,9 +127,12 @@ export interface RaceOptions<A, Where extends Address.Address> {
   readonly progress: Progress
   readonly target: string
   readonly dialer: Dialer<A, Where>
-  readonly localOf: (address: Where) => Local | undefined
-  /** What there is to say of a reason beyond what it says itself. */
-  readonly detailOf: (reason: AddressReason) => string | undefined
+  /** Where to bind an attempt: to the first of these that can be, at least one. */
+  readonly localsOf: (address: Where) => ReadonlyArray<Local | undefined>
+  /** What there is to say of a failure that has no detail of its own. */
+  readonly detailOf: (failure: AttemptFailure, local: Local | undefined) => string | undefined
+  /** Why a lookup brought no addresses that there may be; with a detail. */
+  readonly lookupFailure?: AttemptFailure | undefined
   /** Milliseconds; 0 is all at once, infinity one after another. */
   readonly delay: number
   /** How long the race may last. */
@@ -149,8 +166,13 @@ export class Race<A, Where extends Address.Address> {
   run(restore: Restore, begin: () => void): Effect.Effect<A, ConnectError> {
     return asyncOwnedWithin(restore, (resume) => {
       this.resume = resume
-      begin()
-      this.limit()
+      try {
+        begin()
+        this.limit()
+      } catch (defect) {
+        // Thrown from here, it would leave open what has begun.
+        this.finish(Exit.die(defect))
+      }
       return Effect.suspend(() => this.stop())
     })
   }
@@ -221,26 +243,17 @@ export class Race<A, Where extends Address.Address> {
   }
 
   private start(address: Where): void {
-    const { background, delay, dialer, observer, progress } = this.options
-    const attempt = new Attempt<A, Where>(this, address)
+    const { background, delay, progress } = this.options
+    const attempt = new Attempt<A, Where>(this, address, this.options.localsOf(address))
     this.attempts.push(attempt)
     this.running += 1
     this.due = false
     progress.phase = address._tag === "TcpAddress" ? "tcp" : "unix"
-    try {
-      attempt.tell = observer?.attempt(address)
-      attempt.giveUp = dialer.connect(address, this.options.localOf(address), attempt)
-    } catch (defect) {
-      // Thrown into a timer it would end the process, with the other attempts still open.
-      attempt.end("given up")
-      return this.finish(Exit.die(defect))
-    }
-    if (attempt.outcome !== undefined) {
+    this.connect(attempt)
+    if (this.over || attempt.outcome !== undefined) {
       return
     }
-    if (this.over) {
-      this.giveUpAll()
-    } else if (delay === 0) {
+    if (delay === 0) {
       this.due = true
     } else if (delay !== Infinity && (this.next < this.queue.length || this.expecting)) {
       this.cancelDelay = background.schedule(delay, () => {
@@ -250,14 +263,36 @@ export class Race<A, Where extends Address.Address> {
     }
   }
 
+  /** Connects from the first local address that can be bound to, as asyncio does. */
+  private connect(attempt: Attempt<A, Where>): void {
+    const { dialer, observer } = this.options
+    try {
+      attempt.tell ??= observer?.attempt(attempt.address)
+      let local: number
+      // Binding may fail before `connect` returns. The loop goes on then.
+      do {
+        local = attempt.local
+        attempt.giveUp = undefined
+        attempt.giveUp = dialer.connect(attempt.address, attempt.locals[local], attempt)
+      } while (local !== attempt.local)
+    } catch (defect) {
+      // Thrown into a timer it would end the process, with the other attempts still open.
+      attempt.end("given up")
+      return this.finish(Exit.die(defect))
+    }
+    if (this.over) {
+      this.giveUpAll()
+    }
+  }
+
   connected(attempt: Attempt<A, Where>, value: A): void {
     if (this.over || attempt.outcome !== undefined) {
       attempt.outcome ??= "given up"
       return this.options.dialer.close(value)
     }
     this.running -= 1
-    attempt.end("connected")
     this.winner = Exit.succeed(value) as Exit.Success<A, never>
+    attempt.end("connected")
     this.finish(this.winner)
   }
 
@@ -265,9 +300,19 @@ export class Race<A, Where extends Address.Address> {
     if (attempt.outcome !== undefined) {
       return
     }
+    const detail = failure.detail ?? this.options.detailOf(failure, attempt.locals[attempt.local])
+    let told = detail === undefined ? failure : { ...failure, detail }
+    if (failedToBind(failure.cause)) {
+      told = moreTelling(attempt.unbound ?? told, told)
+      if (!this.over && attempt.local + 1 < attempt.locals.length) {
+        attempt.unbound = told
+        attempt.local += 1
+        return attempt.giveUp === undefined ? undefined : this.connect(attempt)
+      }
+    }
     this.running -= 1
     attempt.endedAt = this.now()
-    attempt.end(failure)
+    attempt.end(told)
     if (attempt === this.attempts[this.attempts.length - 1]) {
       this.cancelDelay?.()
       this.due = true
@@ -288,21 +333,29 @@ export class Race<A, Where extends Address.Address> {
         address: attempt.address,
         reason: failure?.reason ?? "TimedOut",
         code: Option.fromNullable(failure?.code),
-        elapsed: Duration.millis(Math.ceil(Number(nanos) / 1_000_000))
+        elapsed: Duration.millis(Math.ceil(Number(nanos) / 1_000_000)),
+        detail: Option.fromNullable(failure?.detail)
       }
     })
   }
 
   private failure(): ConnectError {
+    const { lookupFailure, target } = this.options
     const failures = this.attempts.flatMap((attempt) => typeof attempt.outcome === "object" ? [attempt.outcome] : [])
-    const telling = failures.reduce((a, b) => rank(b.reason) < rank(a.reason) ? b : a)
+    const telling = (lookupFailure === undefined ? failures : [...failures, lookupFailure]).reduce(moreTelling)
+    const code = Option.fromNullable(telling.code)
     return new ConnectError({
       reason: telling.reason,
-      target: this.options.target,
+      target,
       attempts: this.report(),
-      code: Option.fromNullable(telling.code),
+      code,
       cause: telling.cause,
-      detail: Option.fromNullable(this.options.detailOf(telling.reason))
+      detail: Option.fromNullable(
+        lookupFailure === undefined || telling === lookupFailure
+          ? telling.detail
+          // No attempt's line shows it.
+          : `${lookupFailure.detail}; ${telling.detail ?? connectProblem(telling.reason, code)}`
+      )
     })
   }
 }
@@ -329,3 +382,5 @@ const byTelling: ReadonlyArray<AddressReason> = [
 ]
 
 const rank = (reason: AddressReason): number => byTelling.indexOf(reason)
+
+const moreTelling = (a: AttemptFailure, b: AttemptFailure): AttemptFailure => rank(b.reason) < rank(a.reason) ? b : a

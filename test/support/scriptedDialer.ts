@@ -24,15 +24,23 @@ const reasons: Record<string, AddressReason> = {
   EACCES: "PermissionDenied"
 }
 
-export const failure = (code: string): AttemptFailure => ({
-  reason: reasons[code] ?? "Unknown",
-  code,
-  cause: new Error(`connect ${code}`)
-})
+/** By an errno, after the name of the system call that it comes from where that is not `connect`. */
+export const failure = (outcome: string): AttemptFailure => {
+  const [code = "", syscall = "connect"] = outcome.split(" ").reverse()
+  return {
+    reason: reasons[code] ?? "Unknown",
+    code,
+    cause: Object.assign(new Error(`${syscall} ${code}`), { code, syscall })
+  }
+}
 
-/** What an address does: `[after, "connects"]`, `[after, errno]`, or never answers. 0 is before `connect` returns. */
+/**
+ * What an address does: `[after, "connects"]`, `[after, errno]`, `[after, "bind errno"]`, or never answers. 0 is before
+ * `connect` returns.
+ */
 export type Behaviour = readonly [after: number, outcome: string] | "never answers"
 
+/** By address, or by what it is connected to from and that: `"192.0.2.1 -> 10.0.0.1"`. */
 export interface Script {
   readonly [address: string]: Behaviour
 }
@@ -72,7 +80,7 @@ export const scriptedDialer = (script: Script): Effect.Effect<ScriptedDialer> =>
       },
       connect: (address, local, receiver) => {
         const host = address._tag === "TcpAddress" ? address.host : Address.format(address)
-        const behaviour = script[host]!
+        const behaviour = script[`${local?.address} -> ${host}`] ?? script[host]!
         dialer.locals.push(local)
         dialer.open.add(host)
         dialer.note(`start ${host}`)
