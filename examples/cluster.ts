@@ -1,10 +1,10 @@
 /**
  * An echo server on all cores: one process each, on one port. SIGHUP replaces them one after another, without a client
- * being refused or cut off; Ctrl+C or SIGTERM ends them all.
+ * being refused or cut off; Ctrl+C or SIGTERM ends them all, and a second one does so at once.
  *
  *     npx tsx examples/cluster.ts [port] [processes]
  *
- * The port is 8888 by default. The clients of a process that is replaced have five seconds to finish.
+ * The port is 8888 by default. The clients of a process that is replaced or ended have five seconds to finish.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Queue, Stream } from "effect"
@@ -15,8 +15,12 @@ import { availableParallelism } from "node:os"
 
 const [port = "8888", processes = `${availableParallelism()}`] = process.argv.slice(2)
 
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const
+
 // A process that serves knows nothing of the others. Node hands it connections as long as it listens.
 const serve = Effect.gen(function*() {
+  // A terminal, or systemd, sends a signal to every process there is. Here it must not be the end before the clients'.
+  signals.forEach((signal) => process.on(signal, () => {}))
   const server = yield* Network.startServer(
     { host: "127.0.0.1", port: Number(port), gracePeriod: "5 seconds" },
     ({ reader, writer }) => reader.bytes.pipe(Stream.run(writer.sink))
@@ -25,23 +29,24 @@ const serve = Effect.gen(function*() {
   yield* server.serveForever
 }).pipe(Effect.scoped, Effect.provide(NodeNetwork.layer))
 
-/** Its server drains on SIGTERM, for that ends its scope. */
+/** That closes its server. So `serveForever` returns, and its scope ends, which lets the clients finish. */
 const stop = (worker: Worker): Effect.Effect<void> =>
-  Effect.promise(async () => {
-    if (!worker.isDead()) {
-      const exited = once(worker, "exit")
-      worker.process.kill("SIGTERM")
-      await exited
+  Effect.async((resume) => {
+    if (worker.isDead()) {
+      return resume(Effect.void)
     }
+    worker.once("exit", () => resume(Effect.void))
+    worker.disconnect()
   })
 
 /** One that listens, or has died over it. */
 const start: Effect.Effect<Worker, Error> = Effect.tryPromise({
   try: async () => {
-    const worker = cluster.fork()
+    // One that is about to end can't be told to, which is an error.
+    const worker = cluster.fork().on("error", () => {})
     await Promise.race([
       once(worker, "listening"),
-      once(worker, "exit").then(([code]) => Promise.reject(new Error(`a process ended with ${code}`)))
+      once(worker, "exit").then(([code, signal]) => Promise.reject(new Error(`a process ended with ${code ?? signal}`)))
     ])
     return worker
   },
@@ -67,15 +72,18 @@ const supervise = Effect.gen(function*() {
   yield* Effect.all(Array.from({ length: Number(processes) }, () => add), { concurrency: "unbounded" })
   yield* Console.log("Ready")
 
+  const replaceAll = Effect.gen(function*() {
+    for (const worker of Array.from(workers)) {
+      yield* add
+      yield* stop(worker)
+      workers.delete(worker)
+      yield* Console.log(`${worker.process.pid} is replaced`)
+    }
+    yield* Console.log("All are replaced")
+  })
   yield* Queue.take(hangup).pipe(
-    Effect.zipRight(Effect.forEach(Array.from(workers), (worker) =>
-      Effect.gen(function*() {
-        yield* add
-        yield* stop(worker)
-        workers.delete(worker)
-        yield* Console.log(`${worker.process.pid} is replaced`)
-      }))),
-    Effect.zipRight(Console.log("All are replaced")),
+    Effect.zipRight(replaceAll),
+    Effect.catchAll((error) => Console.error(`Those that are left go on, for ${error.message}`)),
     Effect.forever
   )
 }).pipe(Effect.scoped)

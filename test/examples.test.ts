@@ -25,17 +25,19 @@ const patience = 60_000
  */
 const start = (example: string, ...args: ReadonlyArray<string>) => startWith({}, example, ...args)
 
-/** The same with what it finds in its environment and on its standard input. */
+/** The same with what it finds in its environment and on its standard input, or out of another folder. */
 const startWith = (
-  given: { readonly env?: Record<string, string>; readonly input?: string },
+  given: { readonly env?: Record<string, string>; readonly input?: string; readonly folder?: string },
   example: string,
   ...args: ReadonlyArray<string>
 ) =>
   Effect.gen(function*() {
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        spawn(process.execPath, ["--import", "tsx", `examples/${example}.ts`, ...args], {
+        spawn(process.execPath, ["--import", "tsx", Path.join(given.folder ?? "examples", `${example}.ts`), ...args], {
           cwd: root,
+          // With a process group of its own, as a terminal gives it to what it starts.
+          detached: process.platform !== "win32",
           env: { ...process.env, ...given.env },
           stdio: ["pipe", "pipe", "pipe"]
         })
@@ -88,7 +90,9 @@ const startWith = (
         return child.exitCode ?? child.signalCode
       }),
       interrupt: Effect.sync(() => child.kill("SIGINT")),
-      hangUp: Effect.sync(() => child.kill("SIGHUP"))
+      hangUp: Effect.sync(() => child.kill("SIGHUP")),
+      /** To it and to all that it has started. */
+      signalAll: (signal: NodeJS.Signals) => Effect.sync(() => process.kill(-child.pid!, signal))
     }
   })
 
@@ -121,6 +125,20 @@ const freePort = Effect.promise(async () => {
   server.close()
   return port
 })
+
+/** A client of an echo server, that looks whether it is still served. */
+const asking = (network: Network.Service, port: number) =>
+  Effect.map(network.openConnection({ host: "127.0.0.1", port }), ({ reader, writer }) => ({
+    once: Effect.gen(function*() {
+      yield* writer.write("still there?\n")
+      assert.strictEqual(new TextDecoder().decode(yield* reader.readLine), "still there?\n")
+    }),
+    /** In order, from both sides. */
+    end: Effect.gen(function*() {
+      yield* writer.writeEof
+      assert.strictEqual((yield* reader.readAll()).length, 0)
+    })
+  }))
 
 describe("examples", () => {
   it("are all tested here", () => {
@@ -172,33 +190,69 @@ describe("examples", () => {
   )
 
   it.scopedLive.skipIf(process.platform === "win32")(
-    "cluster replaces its processes one after another, and a client on the way is not cut off (skipped on Windows)",
+    "cluster replaces its processes one after another, and ends, and no client on the way is cut off (skipped on Windows)",
     () =>
       Effect.gen(function*() {
         const port = yield* freePort
         const example = yield* start("cluster", `${port}`, "2")
         yield* example.lineAfter("Ready")
         const network = yield* NodeNetwork.make
-        const { reader, writer } = yield* network.openConnection({ host: "127.0.0.1", port })
-        const asks = Effect.gen(function*() {
-          yield* writer.write("still there?\n")
-          assert.strictEqual(new TextDecoder().decode(yield* reader.readLine), "still there?\n")
-        })
-        yield* asks
-        yield* example.hangUp
+        const asks = yield* asking(network, port)
+        yield* asks.once
+        // All of its processes get the signals, as from a terminal.
+        yield* example.signalAll("SIGHUP")
         // The process that serves this client waits for it; the other is replaced meanwhile, or after.
-        yield* asks
-        yield* writer.writeEof
-        assert.strictEqual((yield* reader.readAll()).length, 0)
+        yield* asks.once
+        yield* asks.end
         yield* example.lineAfter("All are replaced")
-        const after = yield* network.openConnection({ host: "127.0.0.1", port })
-        yield* after.writer.write("new\n")
-        assert.strictEqual(new TextDecoder().decode(yield* after.reader.readLine), "new\n")
-        yield* after.close
-        yield* example.interrupt
+
+        const after = yield* asking(network, port)
+        yield* after.once
+        yield* example.signalAll("SIGINT")
+        yield* Effect.scoped(network.openConnection({ host: "127.0.0.1", port })).pipe(
+          Effect.delay("10 millis"),
+          Effect.forever,
+          Effect.flip
+        )
+        yield* after.once
+        yield* after.end
         assert.strictEqual(yield* example.exit, 0)
         assert.strictEqual(yield* example.complaints, "")
       }),
+    patience
+  )
+
+  it.scopedLive.skipIf(process.platform === "win32")(
+    "cluster goes on with the processes that it has when a new one does not start (skipped on Windows)",
+    () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* fs.makeTempDirectoryScoped()
+        const file = Path.join(folder, "cluster.ts")
+        const good = yield* fs.readFileString(Path.join(root, "examples", "cluster.ts"))
+        yield* fs.writeFileString(file, good)
+        yield* fs.symlink(Path.join(root, "node_modules"), Path.join(folder, "node_modules"))
+        yield* fs.writeFileString(Path.join(folder, "package.json"), `{ "type": "module" }`)
+        const port = yield* freePort
+        const example = yield* startWith({ folder }, "cluster", `${port}`, "1")
+        yield* example.lineAfter("Ready")
+        const asks = yield* asking(yield* NodeNetwork.make, port)
+        yield* asks.once
+
+        // The new version is no good.
+        yield* fs.writeFileString(file, "process.exit(3)")
+        yield* example.hangUp
+        yield* Effect.delay(example.complaints, "10 millis").pipe(
+          Effect.repeat({ until: (text) => text.includes("Those that are left go on, for a process ended with 3") })
+        )
+        yield* asks.once
+        yield* fs.writeFileString(file, good)
+        yield* example.hangUp
+        yield* asks.end
+        yield* example.lineAfter("All are replaced")
+        yield* example.interrupt
+        assert.strictEqual(yield* example.exit, 0)
+      }).pipe(Effect.provide(NodeContext.layer)),
     patience
   )
 
