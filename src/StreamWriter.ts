@@ -32,7 +32,7 @@ export type TypeId = typeof TypeId
  * **Errors**
  *
  * After the connection ended or `writeEof`, every write fails with a `ConnectionError` that carries the cause, and a
- * wait fails as soon as the connection ends.
+ * wait fails as soon as the connection ends, unless all was sent and the end was in order.
  *
  * @since 0.1.0
  * @category models
@@ -83,6 +83,8 @@ export interface StreamWriter {
    * Waits until everything written so far has been handed to the operating system.
    *
    * **Interruption** changes nothing: it goes out all the same.
+   *
+   * **Errors**: how the connection ended, where something was still to be sent or the end was not in order.
    */
   readonly flush: Effect.Effect<void, ConnectionError>
 

@@ -583,9 +583,10 @@ describe("when the connection ends", () => {
       assert.strictEqual(reasonOf(yield* Fiber.join(flush)), "succeeded")
       yield* Fiber.join(close)
       assert.strictEqual(received(), x(15))
-      for (const operation of [writer.drain, writer.flush, writer.write("x")]) {
-        assert.strictEqual(reasonOf(yield* Effect.exit(operation)), "Closed")
-      }
+      assert.strictEqual(reasonOf(yield* Effect.exit(writer.write("x"))), "Closed")
+      // All that was handed over has gone.
+      yield* writer.drain
+      yield* writer.flush
     }))
 
   it.scoped("closed on this side: a write that had stood in line and was handed over is made", () =>
@@ -661,7 +662,7 @@ describe("writeEof", () => {
       assert.isTrue(state.ended)
     }))
 
-  it.scoped("again it is harmless, also after the end, where that came in order", () =>
+  it.scoped("again it is harmless, also after the end, where that came in order; so are a flush and a drain", () =>
     Effect.gen(function*() {
       for (const reason of ["Peer", "Local"] as const) {
         const { connection, near, received, writer } = yield* make(stalled)
@@ -674,29 +675,37 @@ describe("writeEof", () => {
         near.widen()
         yield* Fiber.join(end)
         yield* writer.writeEof
+        yield* writer.flush
+        yield* writer.drain
         assert.strictEqual((yield* connection.awaitClosed)._tag, reason)
         assert.strictEqual(received(), "all")
         assert.strictEqual(reasonOf(yield* Effect.exit(writer.write("x"))), "Closed")
       }
     }))
 
-  it.scoped("again it fails where the connection has failed since, was aborted or gone over to another", () =>
+  it.scoped("again it fails where the connection has failed since, was aborted or gone over to another; so does a flush", () =>
     Effect.gen(function*() {
+      const fails = ({ drain, flush, writeEof }: StreamWriter.StreamWriter, reason: string) =>
+        Effect.forEach(
+          [writeEof, flush, drain],
+          (operation) => Effect.map(Effect.exit(operation), (exit) => assert.strictEqual(reasonOf(exit), reason))
+        )
+
       const broken = yield* make(stalled)
       yield* broken.writer.writeEof
       broken.near.fail(reset)
       yield* settle
-      assert.strictEqual(reasonOf(yield* Effect.exit(broken.writer.writeEof)), "Reset")
+      yield* fails(broken.writer, "Reset")
 
       const aborted = yield* make(stalled)
       yield* aborted.writer.writeEof
       yield* aborted.connection.abort
-      assert.strictEqual(reasonOf(yield* Effect.exit(aborted.writer.writeEof)), "Aborted")
+      yield* fails(aborted.writer, "Aborted")
 
       const spent = yield* make()
       yield* spent.writer.writeEof
       const successor = (spent.connection as ConnectionImpl).interpose((lower) => lower)
-      assert.strictEqual(reasonOf(yield* Effect.exit(spent.writer.writeEof)), "Closed")
+      yield* fails(spent.writer, "Closed")
       yield* successor.writer.writeEof
     }))
 

@@ -5,7 +5,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/TestClock"
 import { once } from "node:events"
 import * as Net from "node:net"
 import * as Stream from "node:stream"
@@ -148,6 +149,31 @@ describe("an adopted socket", () => {
         ["noDelay", true],
         ["keepAlive", true, 60_000]
       ])
+    }))
+})
+
+describe("an adopted stream that never says that it was destroyed", () => {
+  const undying = () =>
+    new Stream.Duplex({ read: () => {}, write: (_chunk, _encoding, callback) => callback(), destroy: () => {} })
+
+  it.scoped("is closed within the time that a close may take, and a second", () =>
+    Effect.gen(function*() {
+      const connection = yield* NodeNetwork.fromDuplex(undying(), { closeTimeout: "10 seconds" })
+      const close = yield* Effect.fork(connection.close)
+      yield* TestClock.adjust("11 seconds")
+      yield* Fiber.join(close)
+      assert.strictEqual((yield* connection.awaitClosed)._tag, "Local")
+    }))
+
+  it.scoped("is aborted within a second, and its scope closes", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const connection = yield* Scope.extend(NodeNetwork.fromDuplex(undying()), scope)
+      const abort = yield* Effect.fork(connection.abort)
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(abort)
+      assert.strictEqual((yield* connection.awaitClosed)._tag, "Aborted")
+      yield* Scope.close(scope, Exit.void)
     }))
 })
 

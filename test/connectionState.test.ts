@@ -1,5 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type ConnectionLimits, ConnectionState, type Ending, lingerTime } from "../src/internal/connectionState.js"
+import {
+  type ConnectionLimits,
+  ConnectionState,
+  type Ending,
+  lastWait,
+  lingerTime
+} from "../src/internal/connectionState.js"
 import type { TransportFailure } from "../src/Transport.js"
 import { Random } from "./support/chunkings.js"
 import { FakeTimers, FakeWire, LinedUp, reset, text, Waiter } from "./support/fakeWire.js"
@@ -166,9 +172,12 @@ describe("an operation on a connection that ends", () => {
     ["writeEof peerEnds", "Closed", undefined, "eof", false],
     ["close", "Closed", undefined, "Closed", true],
     ["peerEnds close", "Closed", undefined, "eof", true],
-    ["close closed", "Closed", "Closed", "Closed", true],
-    ["close peerEnds closed", "Closed", "Closed", "Closed", true],
-    ["peerEnds writeEof closed", "Closed", "Closed", "eof", true],
+    // All that was written has been sent.
+    ["close closed", "Closed", undefined, "Closed", true],
+    ["close peerEnds closed", "Closed", undefined, "Closed", true],
+    ["peerEnds writeEof closed", "Closed", undefined, "eof", true],
+    ["write sent peerEnds writeEof closed", "Closed", undefined, "eof", true],
+    ["write peerEnds writeEof closed", "Closed", "Closed", "eof", true],
     ["abort", "Aborted", "Aborted", "Aborted", true],
     ["abort closed", "Aborted", "Aborted", "Aborted", true],
     ["peerEnds abort closed", "Aborted", "Aborted", "eof", true],
@@ -177,7 +186,9 @@ describe("an operation on a connection that ends", () => {
     ["reset", "Reset", "Reset", "Reset", true],
     ["peerEnds reset", "Reset", "Reset", "eof", true],
     ["write close reset", "Reset", "Reset", "Closed", true],
-    ["close reset", "Closed", "Closed", "Closed", true]
+    ["write sent reset", "Reset", "Reset", "Reset", true],
+    ["write sent close sent abort closed", "Aborted", "Aborted", "Closed", true],
+    ["close reset", "Closed", undefined, "Closed", true]
   ])("after %j: write %s, flush %s, read %s, closing %s", (script, write, flush, read, closing) => {
     const made = make()
     play(made, script.split(" ").filter((event) => event !== "") as Array<Event>)
@@ -300,8 +311,8 @@ describe("a peer that is silent after our end", () => {
     assert.deepStrictEqual(wire.look(), [])
     timers.advance(1)
     assert.deepStrictEqual(wire.look(), ["destroy"])
-    assert.strictEqual(timers.pending, 0)
     wire.close()
+    assert.strictEqual(timers.pending, 0)
     assert.strictEqual(by(state), "Local")
   })
 
@@ -371,8 +382,8 @@ describe("the close timeout", () => {
       assert.deepStrictEqual(wire.look(), [])
       timers.advance(1)
       assert.deepStrictEqual(wire.look(), ["abort"])
-      assert.strictEqual(timers.pending, 0)
       wire.close()
+      assert.strictEqual(timers.pending, 0)
       assert.strictEqual(by(state), "Aborted")
     }
   )
@@ -408,9 +419,36 @@ describe("the close timeout", () => {
     const { state, timers, wire } = make({ closeTimeout: 0 })
     state.close()
     assert.strictEqual(wire.look().at(-1), "abort")
-    assert.strictEqual(timers.pending, 0)
     wire.close()
+    assert.strictEqual(timers.pending, 0)
     assert.strictEqual(by(state), "Aborted")
+  })
+
+  it.each<readonly [how: string, ended: string, begin: (made: Made) => void]>([
+    ["aborted", "Aborted", ({ state }) => state.abort()],
+    ["aborted while it closes", "Aborted", ({ state }) => (state.close(), state.abort())],
+    ["aborted for it is late", "Aborted", ({ state, timers }) => (state.close(), timers.advance(30_000))],
+    ["left for its silence", "Local", ({ state, timers }) => (state.close(), timers.advance(lingerTime))],
+    ["closed in the middle of an upgrade", "Local", ({ state }) => (state.spend(), state.close())]
+  ])("is followed by the last wait for a transport that was %s, and says nothing", (how, ended, begin) => {
+    const made = make()
+    if (how.includes("late")) {
+      made.write("unread")
+    }
+    begin(made)
+    const waiter = made.ended()
+    made.timers.advance(lastWait - 1)
+    assert.strictEqual(by(made.state), undefined)
+    made.timers.advance(1)
+    assert.strictEqual(by(made.state), ended)
+    assert.strictEqual(waiter.resumed, 1)
+    // What it says later is no news.
+    made.wire.close(reset)
+    made.state.onEnd()
+    made.data("late")
+    assert.strictEqual(by(made.state), ended)
+    assert.strictEqual(waiter.resumed, 1)
+    assert.strictEqual(made.timers.pending, 0)
   })
 
   it("of infinity never strikes", () => {
@@ -535,7 +573,8 @@ describe("anything in any order", () => {
       assert.strictEqual(made.timers.pending, 0, script.join(" "))
       assert.isTrue(made.state.isClosing)
       assert.isDefined(made.state.writeEnding)
-      assert.isDefined(made.state.flushEnding)
+      const inOrder = by(made.state) === "Local" || by(made.state) === "Peer"
+      assert.strictEqual(made.state.flushEnding === undefined, inOrder && made.state.output.unsent === 0)
       assert.notStrictEqual(made.state.input.end, "open")
     }
   })

@@ -17,7 +17,8 @@
  * kernel that still holds unread data from the peer, or receives more, answers with a reset, and a reset destroys what
  * the peer had not read yet. So the peer is listened to, and what it sends dropped, until it ends its side too. A peer
  * that has nothing more to say and does not care to close is left after `lingerTime` of silence, which endangers nothing:
- * all that we sent is on its way. Past the close timeout, the rest is an abort.
+ * all that we sent is on its way. Past the close timeout, the rest is an abort. And a transport that was given up, and does
+ * not say that it has closed, is waited for no longer than `lastWait`.
  */
 import type { ConnectionError } from "../NetworkError.js"
 import type { TransportFailure, TransportReceiver } from "../Transport.js"
@@ -59,6 +60,9 @@ export interface Timers {
 
 /** How long a peer that neither sends nor ends keeps a closing connection from being closed, in milliseconds. */
 export const lingerTime = 1000
+
+/** How long a transport that has been given up may take to close, in milliseconds. */
+export const lastWait = 1000
 
 /** Who counts the bytes, if anybody does. */
 export interface Meter {
@@ -151,13 +155,17 @@ export class ConnectionState implements TransportReceiver, Timed {
     return this.writeEnded && ending === closedHere && !this.isSpent ? undefined : ending
   }
 
-  /** Why what was handed over will not be sent any more, or `undefined`. */
+  /** Why what was handed over will not be sent any more, or `undefined`: after an end in order all of it has been. */
   get flushEnding(): Ending | undefined {
     return this.closed !== undefined
-      ? endingOf(this.closed)
+      ? this.endedInOrder && this.output.unsent === 0 ? undefined : endingOf(this.closed)
       : this.phase === "aborting"
       ? this.expired ?? abortedHere
       : undefined
+  }
+
+  private get endedInOrder(): boolean {
+    return this.handover === undefined && (this.closed?.by === "Local" || this.closed?.by === "Peer")
   }
 
   // ---------------------------------------------------------------------------
@@ -181,6 +189,7 @@ export class ConnectionState implements TransportReceiver, Timed {
     if (this.isSpent && this.closed === undefined) {
       this.phase = "closing"
       this.wire.abort()
+      this.waitForLast()
     } else if (!this.isClosing) {
       this.closeInOrder()
     }
@@ -210,6 +219,7 @@ export class ConnectionState implements TransportReceiver, Timed {
     this.input.pushFailure(this.expired ?? abortedHere)
     this.output.end()
     this.wire.abort()
+    this.waitForLast()
   }
 
   expire(ending: Ending, how: "close" | "abort"): void {
@@ -249,8 +259,16 @@ export class ConnectionState implements TransportReceiver, Timed {
       this.abort()
     } else if (silent <= 0 && this.output.bufferedBytes === 0) {
       this.wire.destroy()
+      this.waitForLast()
     } else {
       this.cancelTimer = this.timers.after(Math.min(late, silent > 0 ? silent : lingerTime), () => this.watch())
+    }
+  }
+
+  private waitForLast(): void {
+    if (this.closed === undefined) {
+      this.cancelTimer?.()
+      this.cancelTimer = this.timers.after(lastWait, () => this.finish(this.howClosed(undefined)))
     }
   }
 

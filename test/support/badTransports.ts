@@ -221,7 +221,7 @@ class HalfDuplex extends Passing {
   }
 }
 
-class HangsOnClose extends Passing {
+class NeverCloses extends Passing {
   override destroy(): void {}
   override abort(): void {}
   override onClosed(): void {}
@@ -393,10 +393,10 @@ export const badTransports: ReadonlyArray<
     both(HalfDuplex)
   ],
   [
-    "hangs on close",
-    "closing is bounded in time, whatever the peer does",
-    /close of left.* does not end/,
-    both(HangsOnClose)
+    "never closes",
+    "awaitClosed tells how the connection ended, and does not end it",
+    /awaitClosed of right does not end/,
+    both(NeverCloses)
   ],
   [
     "aborts in order",
