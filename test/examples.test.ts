@@ -25,9 +25,17 @@ const patience = 60_000
  */
 const start = (example: string, ...args: ReadonlyArray<string>) => startWith({}, example, ...args)
 
+interface Given {
+  readonly env?: Record<string, string>
+  readonly input?: string
+  readonly folder?: string
+  /** Whether it has a process group of its own, as a terminal gives one to what it starts. */
+  readonly group?: boolean
+}
+
 /** The same with what it finds in its environment and on its standard input, or out of another folder. */
 const startWith = (
-  given: { readonly env?: Record<string, string>; readonly input?: string; readonly folder?: string },
+  given: Given,
   example: string,
   ...args: ReadonlyArray<string>
 ) =>
@@ -36,8 +44,7 @@ const startWith = (
       Effect.sync(() =>
         spawn(process.execPath, ["--import", "tsx", Path.join(given.folder ?? "examples", `${example}.ts`), ...args], {
           cwd: root,
-          // With a process group of its own, as a terminal gives it to what it starts.
-          detached: process.platform !== "win32",
+          detached: given.group ?? false,
           env: { ...process.env, ...given.env },
           stdio: ["pipe", "pipe", "pipe"]
         })
@@ -91,7 +98,7 @@ const startWith = (
       }),
       interrupt: Effect.sync(() => child.kill("SIGINT")),
       hangUp: Effect.sync(() => child.kill("SIGHUP")),
-      /** To it and to all that it has started. */
+      /** To its group: to it and to all that it has started. */
       signalAll: (signal: NodeJS.Signals) => Effect.sync(() => process.kill(-child.pid!, signal))
     }
   })
@@ -194,7 +201,7 @@ describe("examples", () => {
     () =>
       Effect.gen(function*() {
         const port = yield* freePort
-        const example = yield* start("cluster", `${port}`, "2")
+        const example = yield* startWith({ group: true }, "cluster", `${port}`, "2")
         yield* example.lineAfter("Ready")
         const network = yield* NodeNetwork.make
         const asks = yield* asking(network, port)
