@@ -172,8 +172,49 @@ describe.skipIf(namespaceProblem !== undefined)("in a network of our own (skippe
           options: { host: "fe80::1%hole0", connectTimeout: 100 }
         })
         assert.isDefined(error)
-        const { error: unknown } = yield* ask({ options: { host: "fe80::1%nowhere" } })
-        assert.include(unknown!.message, "connect to [fe80::1%nowhere]:PORT")
+      }), slow)
+
+    it.effect(
+      "a zone is the name of an interface, whatever characters that has, or its number",
+      () =>
+        Effect.gen(function*() {
+          const lan = "fe80::7%br_lan"
+          for (
+            const [host, localAddress, connected] of [
+              [lan, undefined, lan],
+              ["fe80::7%77", undefined, lan],
+              [lan, "fe80::7%77", lan],
+              ["fe80::7%77", lan, lan],
+              // The name comes first.
+              ["fe80::9%42", undefined, "fe80::9%42"],
+              ["fe80::9%78", "fe80::9%42", "fe80::9%42"]
+            ]
+          ) {
+            const answer = yield* ask({ listen: ["::"], options: { host: host!, localAddress } })
+            assert.strictEqual(answer.connected, connected, `${host} from ${localAddress}: ${answer.error?.message}`)
+          }
+        }),
+      slow
+    )
+
+    it.effect("a zone that is missing, or that there is not, is named", () =>
+      Effect.gen(function*() {
+        const missing = "a link-local address needs the interface that leads to it, such as fe80::7%eth0"
+        const cases = [
+          ["fe80::7", undefined, missing],
+          ["fe80::7%nowhere", undefined, "this machine has no interface nowhere"],
+          ["fe80::7%no_where", undefined, "this machine has no interface no_where"],
+          ["fe80::7%4711", undefined, "this machine has no interface 4711"],
+          ["fe80::7%br_lan", "fe80::7", `the local address fe80::7: ${missing}`],
+          ["::1", "fe80::7%4711", "the local address fe80::7%4711: this machine has no interface 4711"],
+          // There are both, and no way from the one to the other.
+          ["fe80::7%br_lan", "fe80::9%42", "it failed"]
+        ] as const
+        for (const [host, localAddress, message] of cases) {
+          const { error } = yield* ask({ listen: ["::"], options: { host, localAddress } })
+          assert.strictEqual(error?.message, `connect to [${host}]:PORT: ${message} (EINVAL)`)
+          assert.strictEqual(error?.code, "EINVAL")
+        }
       }), slow)
 
     it.effect("a black hole is left after the head start, and closed", () =>

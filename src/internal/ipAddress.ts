@@ -4,7 +4,8 @@
 
 const ipv4 = /^(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/
 const group = /^[0-9a-f]{1,4}$/i
-const zone = /^[0-9a-z.:-]+$/i
+// What prints but for % and /, which no interface has in its name.
+const zone = /^[!-$&-.0-~]+$/
 
 // How many of the eight 16-bit groups the text holds; NaN where it is none. A dotted tail stands for two.
 const countGroups = (text: string, mayEndDotted: boolean): number => {
@@ -42,7 +43,8 @@ const isIPv6 = (text: string): boolean => {
 }
 
 /**
- * 4 or 6 for a numeric address in the notation that `net.isIP` accepts, with its zone where it has one; 0 for a name.
+ * 4 or 6 for a numeric address in the notation that `net.isIP` accepts, with its zone where it has one, whatever
+ * characters that has; 0 for a name.
  *
  * @internal
  */

@@ -8,6 +8,7 @@ import type { SocketOptions, Transport } from "../../Transport.js"
 import type { AttemptReceiver, Dialer } from "../dial.js"
 import { open } from "./dialled.js"
 import { type SocketSettings, socketSettings, unixSettings } from "./socketSettings.js"
+import { explainingZones } from "./zone.js"
 
 const connect = (
   settings: SocketSettings,
@@ -42,7 +43,7 @@ export const tcpDialer = (options: SocketOptions): Dialer<Transport> => {
           autoSelectFamily: false
         },
         to,
-        receiver
+        to.family === 6 ? explainingZones(receiver, to.host, local) : receiver
       ),
     close
   }

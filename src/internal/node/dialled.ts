@@ -9,6 +9,7 @@ import { addressReason, codeOf } from "../errno.js"
 import { IntakeTransport, lend, lends } from "./intake.js"
 import type { SocketSettings } from "./socketSettings.js"
 import { localOf, ownerOf, remoteOf, unnamed } from "./transport.js"
+import { connectToZone } from "./zone.js"
 
 const attemptFailure = (cause: unknown): AttemptFailure => {
   const code = codeOf(cause)
@@ -33,7 +34,7 @@ export class DialledTransport extends IntakeTransport {
     socket.pause()
     try {
       socket.on("connect", onConnect)
-      socket.connect(options)
+      connectToZone(socket, options)
     } catch (error) {
       socket.destroy()
       this.failed(error)
