@@ -13,6 +13,7 @@ import type * as Connection from "./Connection.js"
 import * as internal from "./internal/network.js"
 import type { ConnectError, ListenError, TlsError } from "./NetworkError.js"
 import type * as Server from "./Server.js"
+import type * as Tls from "./Tls.js"
 import type * as Transport from "./Transport.js"
 
 /**
@@ -29,7 +30,10 @@ export interface ConnectOptions extends Transport.TcpDialOptions, Connection.Opt
  * @since 0.1.0
  * @category options
  */
-export interface UnixConnectOptions extends Transport.UnixDialOptions, Connection.Options {}
+export interface UnixConnectOptions extends Omit<Transport.UnixDialOptions, "tls">, Connection.Options {
+  /** TLS: off by default. A path has no host's name to expect, so a name must be said, or nothing verified. */
+  readonly tls?: false | Tls.NamedClientOptions | undefined
+}
 
 /**
  * How to serve TCP.

@@ -121,7 +121,7 @@ export interface TcpDialOptions extends SocketOptions {
   readonly port: number
   /** Only addresses of this family. Any by default. */
   readonly family?: 4 | 6 | undefined
-  /** The `hints` of `dns.lookup`. None by default. */
+  /** The `hints` of `dns.lookup`: `ADDRCONFIG`, `V4MAPPED` and `ALL` of `node:dns`, or a combination. None by default. */
   readonly lookupHints?: number | undefined
   /** The address of this machine to connect from. */
   readonly localAddress?: string | undefined

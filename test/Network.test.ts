@@ -9,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Dns from "node:dns"
 import { once } from "node:events"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
@@ -113,14 +114,24 @@ const illegal: Record<string, typeof ofConnections> = {
   openConnection: [
     ...ports("port"),
     ...ports("localPort"),
-    [{ port: undefined }, "port", "NaN"],
+    [{ port: undefined }, "port", "undefined"],
+    [{ port: null }, "port", "null"],
     [{ host: "" }, "host", "\"\""],
-    [{ host: undefined }, "host", "\"\""],
+    [{ host: undefined }, "host", "undefined"],
+    [{ host: null }, "host", "null"],
     [{ host: "localhost\0.evil.example" }, "host", "\"localhost\\u0000.evil.example\""],
     [{ path: "/p" }, "path", "\"/p\""],
     [{ family: 5 }, "family", "5"],
     [{ family: "4" }, "family", "\"4\""],
     [{ lookupHints: -1 }, "lookupHints", "-1"],
+    [{ lookupHints: 1 }, "lookupHints", "1"],
+    [{ lookupHints: Dns.ALL | 1 }, "lookupHints", String(Dns.ALL | 1)],
+    [{ lookupHints: 0.5 }, "lookupHints", "0.5"],
+    [{ lookupHints: NaN }, "lookupHints", "NaN"],
+    [{ lookupHints: "16" }, "lookupHints", "\"16\""],
+    [{ lookupHints: null }, "lookupHints", "null"],
+    [{ lookupHints: 2 ** 32 }, "lookupHints", String(2 ** 32)],
+    [{ lookupHints: 2 ** 40 + Dns.ALL }, "lookupHints", String(2 ** 40 + Dns.ALL)],
     [{ localAddress: "" }, "localAddress", "\"\""],
     [{ localAddress: "127.0.0.1\0" }, "localAddress", "\"127.0.0.1\\u0000\""],
     [{ happyEyeballsDelay: -1 }, "happyEyeballsDelay", "-1"],
@@ -138,6 +149,10 @@ const illegal: Record<string, typeof ofConnections> = {
   openUnixConnection: [
     [{ path: "" }, "path", "\"\""],
     [{ path: 5 }, "path", "5"],
+    [{ path: undefined }, "path", "undefined"],
+    [{ path: null }, "path", "null"],
+    [{ tls: true }, "tls: serverName", "undefined"],
+    [{ tls: {} }, "tls: serverName", "undefined"],
     [{ host: "h" }, "host", "\"h\""],
     [{ port: 80 }, "port", "80"],
     [{ connectTimeout: -1 }, "connectTimeout", "-1"],
@@ -147,6 +162,8 @@ const illegal: Record<string, typeof ofConnections> = {
     ...ports("port"),
     [{ host: "" }, "host", "\"\""],
     [{ host: [] }, "host", "[]"],
+    [{ host: null }, "host", "null"],
+    [{ host: ["127.0.0.1", undefined] }, "host", "undefined"],
     [{ host: ["127.0.0.1", ""] }, "host", "\"\""],
     [{ host: "127.0.0.1\0x" }, "host", "\"127.0.0.1\\u0000x\""],
     [{ host: ["127.0.0.1", "::1\0"] }, "host", "\"::1\\u0000\""],
@@ -159,6 +176,8 @@ const illegal: Record<string, typeof ofConnections> = {
   ],
   startUnixServer: [
     [{ path: "" }, "path", "\"\""],
+    [{ path: undefined }, "path", "undefined"],
+    [{ path: null }, "path", "null"],
     [{ host: "h" }, "host", "\"h\""],
     [{ port: 80 }, "port", "80"],
     [{ mode: 0o7777 }, "mode", "4095"],
@@ -214,6 +233,10 @@ describe("arguments that can't be right", () => {
           { happyEyeballsDelay: 0, interleave: 100 },
           { happyEyeballsDelay: [0, 0], connectTimeout: [1, -1], closeTimeout: [0, Infinity] },
           { family: 6, lookupHints: 0, localAddress: "::1" },
+          { lookupHints: Dns.ADDRCONFIG },
+          { lookupHints: Dns.V4MAPPED | Dns.ALL },
+          { lookupHints: Dns.ADDRCONFIG | Dns.V4MAPPED | Dns.ALL },
+          { tls: false },
           { keepAlive: true, noDelay: false },
           { keepAlive: "1 minute" },
           {
@@ -224,7 +247,7 @@ describe("arguments that can't be right", () => {
             connectTimeout: undefined
           }
         ],
-        openUnixConnection: [{ path: "\0abstract" }, { connectTimeout: "1 second" }],
+        openUnixConnection: [{ path: "\0abstract" }, { connectTimeout: "1 second" }, { tls: false }],
         startServer: [
           { port: 65_535 },
           { host: "::", ipv6Only: true, reusePort: false },

@@ -47,6 +47,14 @@ export const port = (name: string, value: number | undefined): Problem =>
 export const fileMode = (name: string, value: number | undefined): Problem =>
   value === undefined ? undefined : integer(name, value, 0, 0o777, "file permissions, 0o000 to 0o777")
 
+/** `ADDRCONFIG`, `V4MAPPED` and `ALL` of `node:dns` together, on Linux and elsewhere. */
+const allHints = [0x20 | 0x08 | 0x10, 0x400 | 0x800 | 0x100]
+
+export const lookupHints = (value: number | undefined, all: ReadonlyArray<number> = allHints): Problem =>
+  value === undefined || all.some((all) => value >= 0 && value <= all && (value & all) === value)
+    ? undefined
+    : `lookupHints must be made of dns.ADDRCONFIG, dns.V4MAPPED and dns.ALL, got ${show(value)}`
+
 export const oneOf = (name: string, value: unknown, allowed: ReadonlyArray<unknown>): Problem =>
   value === undefined || allowed.includes(value)
     ? undefined

@@ -30,11 +30,11 @@ const noHost = (options: object): argument.Problem =>
     : undefined
 
 const hostProblems = (host: string | ReadonlyArray<string> | undefined): ReadonlyArray<argument.Problem> =>
-  typeof host === "object"
+  Array.isArray(host)
     ? host.length === 0
       ? ["host must not be an empty list, got []"]
-      : host.map((host) => argument.host("host", host))
-    : [argument.host("host", host)]
+      : host.map((host) => argument.given("host", host) ?? argument.host("host", host))
+    : [argument.host("host", host as string | undefined)]
 
 /** @internal */
 export const make = (backend: Backend): Api.Service => ({
@@ -42,10 +42,12 @@ export const make = (backend: Backend): Api.Service => ({
     open(
       options,
       noPath(options) ??
-        argument.host("host", options.host ?? "") ??
-        argument.port("port", options.port ?? NaN) ??
+        argument.given("host", options.host) ??
+        argument.host("host", options.host) ??
+        argument.given("port", options.port) ??
+        argument.port("port", options.port) ??
         argument.oneOf("family", options.family, families) ??
-        argument.notNegative("lookupHints", options.lookupHints) ??
+        argument.lookupHints(options.lookupHints) ??
         argument.host("localAddress", options.localAddress) ??
         argument.port("localPort", options.localPort) ??
         argument.duration("happyEyeballsDelay", options.happyEyeballsDelay) ??
@@ -60,19 +62,22 @@ export const make = (backend: Backend): Api.Service => ({
       }
     ),
 
-  openUnixConnection: (path, options = {}) =>
-    open(
+  openUnixConnection: (path, options = {}) => {
+    const tls = options.tls === false ? undefined : options.tls
+    return open(
       options,
       noHost(options) ??
+        argument.given("path", path) ??
         argument.notEmpty("path", path) ??
         argument.duration("connectTimeout", options.connectTimeout) ??
-        (options.tls === undefined ? undefined : tlsProblem("tls: ", options.tls)) ??
-        (options.tls !== undefined && options.tls.verify !== false && options.tls.serverName === undefined
+        (tls === undefined ? undefined : tlsProblem("tls: ", tls)) ??
+        (tls !== undefined && tls.verify !== false && tls.serverName === undefined
           ? "tls: serverName must say whom the certificate must be for, unless verify is false, got undefined"
           : undefined) ??
         optionProblem(options),
-      (restore) => backend.connectUnix(path, options, restore)
-    ),
+      (restore) => backend.connectUnix(path, { ...options, tls }, restore)
+    )
+  },
 
   startServer: (options, handler) =>
     server.checked(
@@ -104,6 +109,7 @@ export const make = (backend: Backend): Api.Service => ({
     server.checked(
       [
         noHost(options),
+        argument.given("path", path),
         argument.notEmpty("path", path),
         argument.positive("backlog", options.backlog),
         argument.fileMode("mode", options.mode),

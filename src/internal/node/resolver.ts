@@ -42,6 +42,8 @@ const failure = (
     cause
   })
 
+const allHints = [dns.ADDRCONFIG | dns.V4MAPPED | dns.ALL]
+
 /**
  * Over `dns.lookup`, or what stands in for it.
  *
@@ -79,7 +81,7 @@ export const make = (options?: {
   return {
     separateFamilies: options?.separateFamilies,
     lookup: (host, options) => {
-      const problem = argument.host("host", host)
+      const problem = argument.host("host", host) ?? argument.lookupHints(options?.hints, allHints)
       if (problem !== undefined) {
         return argument.illegal(problem)
       }
