@@ -14,7 +14,20 @@ import { certificates, describeTls } from "./support/certificates.js"
 import { directory } from "./support/directory.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { closeTag, portOf, until } from "./support/rawPeer.js"
-import { collecting, dialling, identity, nodeClient, outcome, reason, text, trust } from "./support/tlsPeers.js"
+import {
+  collecting,
+  dialling,
+  identity,
+  nodeClient,
+  type NodePeer,
+  nodeServer,
+  only,
+  outcome,
+  reason,
+  text,
+  trust,
+  versions
+} from "./support/tlsPeers.js"
 
 leavesNoHandles()
 
@@ -285,4 +298,99 @@ describeTls("on an adopted listener", () => {
       assert.include(error.message, "the adopted socket could not connect: ")
       assert.isTrue(untrusting.destroyed)
     }))
+  const hidden = (socket: Net.Socket) => {
+    const stream = new Duplex({
+      read: () => socket.resume(),
+      write: (chunk, _encoding, callback) => socket.write(chunk, callback),
+      final: (callback) => socket.end(callback),
+      destroy: (error, callback) => {
+        socket.destroy()
+        callback(error)
+      }
+    })
+    socket.on("data", (chunk) => stream.push(chunk))
+    socket.on("end", () => stream.push(null))
+    return stream as Net.Socket
+  }
+
+  /** A client of Node's that was adopted, and Node's end of it. */
+  const adopted = (carrier: typeof carriers[number], version: Tls.Version) =>
+    Effect.gen(function*() {
+      const { accepted, port } = yield* nodeServer(only(version))
+      const trusted = { servername: "localhost", ca: certificates.ca.certificate }
+      const connect = () => Net.connect({ host: "127.0.0.1", port })
+      const connection = yield* NodeNetwork.fromSocket(
+        carrier === "its own"
+          ? NodeTls.connect({ host: "127.0.0.1", port, ...trusted })
+          : NodeTls.connect({ socket: carrier === "a socket" ? connect() : hidden(connect()), ...trusted })
+      )
+      yield* Effect.addFinalizer(() => connection.abort)
+      return { connection, peer: yield* accepted }
+    })
+
+  const carriers = ["its own", "a socket", "a stream"] as const
+  const kinds = carriers.flatMap((carrier) => versions.map((version) => ({ carrier, version })))
+
+  it.scopedLive.each(kinds)(
+    "one that is adopted loses nothing where it ends its writing side: over $carrier, $version",
+    ({ carrier, version }) =>
+      Effect.gen(function*() {
+        for (const turns of [0, 1, 2]) {
+          const { connection, peer } = yield* adopted(carrier, version)
+          // In one turn, so that they come in one segment.
+          for (let i = 0; i < 50; i++) {
+            peer.socket.write(Buffer.alloc(1000, i))
+          }
+          const first = yield* connection.reader.read(1_000_000)
+          for (let i = 0; i < turns; i++) {
+            yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+          }
+          yield* connection.writer.writeEof
+          yield* until(() => peer.ended)
+          peer.socket.end("end")
+          const rest = yield* connection.reader.readAll()
+          assert.strictEqual(first.length + rest.length, 50_003)
+          assert.strictEqual(yield* closeTag(connection), "Peer")
+        }
+      })
+  )
+
+  type Moment = (connection: Connection, peer: NodePeer) => Effect.Effect<unknown, unknown>
+  const moments: Record<string, Moment> = {
+    "that is idle": () => Effect.void,
+    "that ends its writing side in this turn": ({ writer }) => writer.writeEof,
+    "that has ended its writing side": ({ writer }, peer) => Effect.zipRight(writer.writeEof, until(() => peer.ended)),
+    "whose peer does not read": ({ writer }, peer) =>
+      Effect.gen(function*() {
+        peer.socket.pause()
+        yield* Effect.timeoutOption(writer.write(new Uint8Array(50_000_000)), 50)
+        assert.isAbove(yield* writer.bufferedBytes, 0)
+      }),
+    "that has received what nobody reads": (_, peer) =>
+      Effect.promise(() => new Promise((resolve) => peer.socket.write("unread", resolve)))
+  }
+  // An end that came before the reset stands, and so does data: Node does not see the reset then.
+  const hidesReset = ["that has ended its writing side", "whose peer does not read"]
+
+  it.scopedLive.each(
+    kinds.flatMap((kind) => Object.keys(moments).map((moment) => ({ ...kind, moment })))
+  )(
+    "one that is adopted and aborted is reset: over $carrier, $version, $moment",
+    ({ carrier, moment, version }) =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* adopted(carrier, version)
+        yield* connection.writer.write("x")
+        yield* until(() => peer.text === "x")
+        yield* moments[moment]!(connection, peer)
+        yield* connection.abort
+        assert.strictEqual(yield* closeTag(connection), "Aborted")
+        peer.socket.resume()
+        yield* until(() => peer.closed || peer.ended)
+        assert.isBelow(peer.bytes, 50_000_000)
+        if (carrier !== "a stream" && !hidesReset.includes(moment)) {
+          yield* until(() => peer.closed)
+          assert.strictEqual(peer.code, "ECONNRESET")
+        }
+      })
+  )
 })

@@ -419,7 +419,7 @@ export class SocketTransport extends StreamTransport<Net.Socket> {
    */
   override ended(): void {
     const socket = this.stream
-    if (!this.isTcp || this.ending || !socket.writable || "encrypted" in socket) {
+    if (!this.isTcp || this.ending || !socket.writable) {
       return super.ended()
     }
     if (socket.writableLength > 0) {
@@ -490,7 +490,8 @@ const reportEnd = (transport: SocketTransport): void => {
   }
 }
 
-function reset(this: Net.Socket): void {
+/** @internal */
+export function reset(this: Net.Socket): void {
   if (this.destroyed) {
     return
   }
@@ -552,9 +553,19 @@ const adopt = (stream: Stream.Duplex): void => {
  * @internal
  */
 export const fromSocket = (socket: Net.Socket): SocketTransport => {
+  const { localAddress, remoteAddress } = takeOver(socket)
+  return new SocketTransport(socket, localAddress, remoteAddress)
+}
+
+/**
+ * Makes a socket that is open ready for a transport, and tells its two ends.
+ *
+ * @internal
+ */
+export const takeOver = (socket: Net.Socket): Pick<Transport, "localAddress" | "remoteAddress"> => {
   adopt(socket)
-  const local = localOf(socket)
-  return new SocketTransport(socket, local, local._tag === "TcpAddress" ? remoteOf(socket) : unnamed)
+  const localAddress = localOf(socket)
+  return { localAddress, remoteAddress: localAddress._tag === "TcpAddress" ? remoteOf(socket) : unnamed }
 }
 
 /**

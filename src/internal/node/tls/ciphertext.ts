@@ -147,6 +147,10 @@ class LayeredTlsTransport extends TlsTransport {
 
   override abort(): void {
     super.destroy()
+    this.reset()
+  }
+
+  protected override reset(): void {
     this.lower.abort()
   }
 

@@ -133,24 +133,7 @@ class SocketTlsTransport extends TlsTransport {
     }
   }
 
-  override abort(): void {
-    this.dropped = true
-    const { writableEnded, writableFinished, writableLength } = this.stream
-    if (writableEnded && !writableFinished && writableLength === 0) {
-      // Libuv does not reset while it shuts the writing side down, which takes a turn unless the system takes no more.
-      setImmediate(() => setImmediate(resetOrDestroy, this))
-    } else {
-      this.lower.abort()
-    }
-  }
-
-  resetOrDestroy(): void {
-    if (this.stream.writableFinished) {
-      this.lower.abort()
-    } else {
-      this.discard()
-    }
+  protected override reset(): void {
+    this.lower.abort()
   }
 }
-
-const resetOrDestroy = (transport: SocketTlsTransport): void => transport.resetOrDestroy()

@@ -7,12 +7,12 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { X509Certificate } from "node:crypto"
-import type * as Net from "node:net"
+import * as Net from "node:net"
 import { type Duplex, Readable } from "node:stream"
 import { TLSSocket } from "node:tls"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
-import { fromSocket, ownerOf, type SocketTransport, StreamTransport } from "../transport.js"
+import { ownerOf, queueSizeOf, reset, StreamTransport, takeOver } from "../transport.js"
 import { handshakeError } from "./errors.js"
 
 const defaultShutdownTimeout = Duration.seconds(30)
@@ -34,7 +34,12 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
   /** The peer has said close_notify. */
   private notified = false
 
-  constructor(socket: TLSSocket, lower: Transport, options: Tls.CommonOptions, readonly tls: Tls.Session) {
+  constructor(
+    socket: TLSSocket,
+    lower: Pick<Transport, "localAddress" | "remoteAddress">,
+    options: Tls.CommonOptions,
+    readonly tls: Tls.Session
+  ) {
     super(socket, lower.localAddress, lower.remoteAddress)
     this.allowTruncation = options.allowTruncation === true
     this.closeTimeout = Duration.toMillis(options.shutdownTimeout ?? defaultShutdownTimeout)
@@ -86,11 +91,35 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
     this.discard()
   }
 
+  override abort(): void {
+    this.dropped = true
+    const { writableEnded, writableFinished, writableLength } = this.stream
+    if (writableEnded && !writableFinished && writableLength === 0) {
+      // Libuv does not reset while it shuts the writing side down, which takes a turn unless the system takes no more.
+      setImmediate(() => setImmediate(resetOrDiscard, this))
+    } else {
+      this.reset()
+    }
+  }
+
+  resetOrDiscard(): void {
+    if (this.stream.writableFinished) {
+      this.reset()
+    } else {
+      this.discard()
+    }
+  }
+
+  /** Closes what carries TLS, and TLS with it, by a reset where that can be. */
+  protected abstract reset(): void
+
   /** Closes TLS, if that is not under way. */
   protected discard(): void {
     this.stream.destroy()
   }
 }
+
+const resetOrDiscard = (transport: TlsTransport): void => transport.resetOrDiscard()
 
 /** Shared by all: one made here would be old at once, and its connection with it; see `suspension.ts`. */
 function push(this: TLSSocket, chunk: unknown, encoding?: BufferEncoding): boolean {
@@ -101,14 +130,54 @@ function push(this: TLSSocket, chunk: unknown, encoding?: BufferEncoding): boole
 }
 
 /**
+ * Over a socket of TLS that somebody else made. Nobody here sees the end of TCP, so that any end is one in order.
+ */
+class AdoptedTlsTransport extends TlsTransport {
+  constructor(socket: TLSSocket) {
+    super(socket, takeOver(socket), {}, sessionOf(socket))
+  }
+
+  protected override carrierEnded(): boolean {
+    return false
+  }
+
+  get writeProgress(): number | undefined {
+    return queueSizeOf(this.stream)
+  }
+
+  protected override reset(): void {
+    const { _handle: handle, _parent: carrier } = this.stream as unknown as Inside
+    if (carrier instanceof Net.Socket) {
+      reset.call(carrier)
+    } else {
+      const tcp = handle?._parent
+      if (typeof tcp?.reset === "function") {
+        // How TLS closes what is below it.
+        tcp.close = tcp.reset
+      }
+      this.discard()
+    }
+  }
+}
+
+/** What Node does not document: the socket that TLS is over, or its handle where TLS has one of its own. */
+interface Inside {
+  readonly _parent?: unknown
+  readonly _handle?: { readonly _parent?: TcpHandle | undefined } | null | undefined
+}
+
+interface TcpHandle {
+  close: (done: () => void) => void
+  readonly reset?: (done: () => void) => void
+}
+
+/**
  * Takes over a socket, if it is one of Node's TLS.
  *
  * @internal
  */
-export const fromTlsSocket = (socket: Net.Socket): SocketTransport | undefined =>
-  socket instanceof TLSSocket
-    ? Object.assign(fromSocket(socket), { tls: sessionOf(socket) })
-    : undefined
+export const fromTlsSocket = (socket: Net.Socket): TlsTransport | undefined =>
+  socket instanceof TLSSocket ? new AdoptedTlsTransport(socket) : undefined
 
 /**
  * What a socket of Node's tells by itself. A client without a certificate is authorized for Node where it resumes a session
