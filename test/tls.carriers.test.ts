@@ -359,6 +359,8 @@ describeTls("on an adopted listener", () => {
   const moments: Record<string, Moment> = {
     "that is idle": () => Effect.void,
     "that ends its writing side in this turn": ({ writer }) => writer.writeEof,
+    "that is ending its writing side": ({ writer }) =>
+      Effect.zipRight(writer.writeEof, Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))),
     "that has ended its writing side": ({ writer }, peer) => Effect.zipRight(writer.writeEof, until(() => peer.ended)),
     "whose peer does not read": ({ writer }, peer) =>
       Effect.gen(function*() {
@@ -370,7 +372,7 @@ describeTls("on an adopted listener", () => {
       Effect.promise(() => new Promise((resolve) => peer.socket.write("unread", resolve)))
   }
   // An end that came before the reset stands, and so does data: Node does not see the reset then.
-  const hidesReset = ["that has ended its writing side", "whose peer does not read"]
+  const hidesReset = ["that is ending its writing side", "that has ended its writing side", "whose peer does not read"]
 
   it.scopedLive.each(
     kinds.flatMap((kind) => Object.keys(moments).map((moment) => ({ ...kind, moment })))
