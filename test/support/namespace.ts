@@ -16,17 +16,18 @@ const root = Path.resolve(import.meta.dirname, "../..")
  * - `hole.test` has one address of each family, from which nothing ever comes back;
  * - `half-hole.test` has one of these and the loopback;
  * - fe80::1 is the loopback's, and there only with its zone, `lo`;
- * - fe80::7 is that of an interface with the name `br_lan` and the number 77, fe80::9 that of one with the name `42`;
+ * - fe80::7 is that of an interface with the name `br_lan` and the number 77, fe80::9 that of one with the name `42`,
+ *   which is another's number;
  * - 198.51.100.0/24 can't be reached, 203.0.113.0/24 is forbidden, and there is no way to anywhere else.
  */
 const machine = `
   set -e
   ip link set lo up
   ip addr add fe80::1/64 dev lo nodad
-  for link in "br_lan index 77" "42 index 78"; do
-    ip link add $link type veth peer name "\${link%% *}_peer"
-    ip link set "\${link%% *}" up
-    ip link set "\${link%% *}_peer" up
+  ip link add br_lan index 77 type veth peer name br_lan_peer index 42
+  ip link add 42 index 78 type veth peer name 42_peer
+  for link in br_lan br_lan_peer 42 42_peer; do
+    ip link set $link up
   done
   ip addr add fe80::7/64 dev br_lan nodad
   ip addr add fe80::9/64 dev 42 nodad
