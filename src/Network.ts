@@ -100,6 +100,11 @@ export const make: (backend: Transport.Backend) => Service = internal.make
  *
  * All addresses of a name are tried, in turn and beside each other as RFC 8305 has it, and the first that answers wins.
  *
+ * Each lookup is a span, `dns.lookup`, and so is each attempt, `tcp.connect` (`unix.connect` for a Unix socket), with
+ * OpenTelemetry's attributes: `server.address`, `network.peer.address`, `network.peer.port`, `error.type` and so on. They
+ * are made inside another span, or where the program has a tracer of its own. How each ended is a line at debug level,
+ * annotated with the same attributes.
+ *
  * **Interruption** leaves no socket, timer or descriptor behind.
  *
  * **Errors**: `ConnectError`, with what became of each address. Arguments that can't be right are defects.

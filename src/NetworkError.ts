@@ -253,9 +253,10 @@ export type ConnectAttempt = typeof attempt.Type
  * in which the attempts began. It is empty where there was none to try. `reason` is that of all attempts where they
  * agree, and else that of the attempt which got furthest: an answer from the host (`Refused`) before none (`TimedOut`),
  * none before a way there that is broken, and last what a machine without the address's family says of every such
- * address (`NetworkUnreachable`, `AddressNotAvailable`). `code` and `cause` belong to the reason, whether it came from
- * an attempt or from name lookup. `detail` says more where the reason alone would not help, such as the phase in which
- * a time limit struck.
+ * address (`NetworkUnreachable`, `AddressNotAvailable`). A lookup of one family that failed, and may do better another
+ * time, counts as an attempt that timed out. `code` and `cause` belong to the reason, whether it came from an attempt or
+ * from name lookup. `detail` says more where the reason alone would not help, such as the phase in which a time limit
+ * struck.
  *
  * @since 0.1.0
  * @category errors

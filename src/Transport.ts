@@ -123,7 +123,7 @@ export interface TcpDialOptions extends SocketOptions {
   readonly family?: 4 | 6 | undefined
   /** The `hints` of `dns.lookup`: `ADDRCONFIG`, `V4MAPPED` and `ALL` of `node:dns`, or a combination. None by default. */
   readonly lookupHints?: number | undefined
-  /** The address of this machine to connect from. */
+  /** The address of this machine to connect from, or a name: of its addresses the first that can be bound to. */
   readonly localAddress?: string | undefined
   /** The port to connect from. */
   readonly localPort?: number | undefined
