@@ -31,6 +31,8 @@ if (!hasIpv6) {
   console.warn("SKIPPED: a name with both families, for there is no IPv6 loopback here")
 }
 
+const hostOf = (address: Address.Address): string => address._tag === "TcpAddress" ? address.host : ""
+
 const refused = (error: unknown): ConnectError => {
   assert(error instanceof ConnectError, String(error))
   return error
@@ -111,6 +113,55 @@ describe.skipIf(process.platform !== "linux")("a listener whose queue is full (s
       assert.strictEqual(Address.format(remoteAddress), `127.0.0.2:${port}`)
       // The two ends of the one connection; where descriptors can be counted.
       yield* until(() => handles().sockets <= before + 2)
+    }))
+})
+
+describe.skipIf(process.platform !== "linux")("the local end (skipped beside Linux)", () => {
+  it.scopedLive("a name is bound to the first of its addresses that can be", () =>
+    Effect.gen(function*() {
+      const network = yield* NodeNetwork.make
+      const server = yield* network.startServer(
+        { host: "127.0.0.1", closeTimeout: 0 },
+        ({ reader }) => reader.readAll()
+      )
+      const names = Resolver.layerStatic({ "me.test": ["192.0.2.77", "::1", "127.0.0.5"] })
+      const { localAddress } = yield* network.openConnection({
+        host: "127.0.0.1",
+        port: portOf(server),
+        localAddress: "me.test"
+      }).pipe(Effect.provide(names))
+      assert.strictEqual(hostOf(localAddress), "127.0.0.5")
+    }))
+
+  it.scopedLive("what is wrong with it is told by the system call that failed", () =>
+    Effect.gen(function*() {
+      const network = yield* NodeNetwork.make
+      const server = yield* network.startServer(
+        { host: "127.0.0.1", closeTimeout: 0 },
+        ({ reader }) => reader.readAll()
+      )
+      const port = portOf(server)
+      const local = { localAddress: "127.0.0.1", localPort: yield* freePort }
+      yield* network.openConnection({ host: "127.0.0.1", port, ...local })
+      const messageOf = (options: Partial<Network.ConnectOptions>) =>
+        network.openConnection({ host: "127.0.0.1", port, ...options }).pipe(
+          Effect.flip,
+          Effect.map((error) => error.message)
+        )
+      assert.strictEqual(
+        yield* messageOf(local),
+        `connect to 127.0.0.1:${port}: there is such a connection from 127.0.0.1:${local.localPort} already ` +
+          "(EADDRNOTAVAIL)"
+      )
+      assert.strictEqual(
+        yield* messageOf({ ...local, localAddress: "192.0.2.77" }),
+        `connect to 127.0.0.1:${port}: the local address 192.0.2.77:${local.localPort} is not one of this machine's ` +
+          "(EADDRNOTAVAIL)"
+      )
+      assert.strictEqual(
+        yield* messageOf({ localPort: port }),
+        `connect to 127.0.0.1:${port}: the local address *:${port} is in use (EADDRINUSE)`
+      )
     }))
 })
 
