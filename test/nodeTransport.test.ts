@@ -929,6 +929,124 @@ describe("an adopted stream", () => {
     assert.deepStrictEqual(recorder.calls, ["closed"])
   })
 
+  it.each(["by us", "by somebody else"])("that takes its time to close, and then does not say so, %s", async (who) => {
+    let closed = () => {}
+    const stream = dummy({
+      emitClose: false,
+      destroy: (error, callback) => {
+        closed = () => callback(error)
+      }
+    })
+    const recorder = new Recorder()
+    const transport = fromDuplex(stream)
+    transport.start(recorder)
+    ;(who === "by us" ? transport : stream).destroy()
+    await turns()
+    assert.deepStrictEqual(recorder.calls, [])
+    closed()
+    await until(() => recorder.closed)
+    assert.deepStrictEqual(recorder.calls, ["closed"])
+    assert.strictEqual(recorder.failure?.reason, who === "by us" ? undefined : "Reset")
+  })
+
+  it("that fails to close, and does not say that either, is given up", async () => {
+    const stream = dummy({
+      emitClose: false,
+      destroy: () => {
+        throw new Error("no")
+      }
+    })
+    const recorder = new Recorder()
+    const transport = fromDuplex(stream)
+    transport.start(recorder)
+    transport.destroy()
+    await until(() => recorder.closed)
+    assert.deepStrictEqual(recorder.calls, ["closed"])
+  })
+
+  it.each([[[1]], [[1, 1]], [[10_000, 10_000]]])(
+    "that throws when %j are written does not throw here: it has failed, and nothing looks sent",
+    async (sizes) => {
+      const stream = dummy({
+        write: () => {
+          throw new Error("boom")
+        }
+      })
+      const recorder = new Recorder()
+      const transport = fromDuplex(stream)
+      transport.start(recorder)
+      const total = sizes.reduce((total, size) => total + size, 0)
+      transport.write(sizes.map((size) => new Uint8Array(size)))
+      assert.strictEqual(transport.bufferedBytes, total)
+      transport.write([bytes("more")])
+      assert.strictEqual(transport.bufferedBytes, total + 4)
+      assert.deepStrictEqual(recorder.calls, [])
+      await until(() => recorder.closed)
+      assert.deepStrictEqual(recorder.calls, ["closed"])
+      assert.strictEqual((recorder.failure?.cause as Error).message, "boom")
+      assert.isTrue(stream.destroyed)
+    }
+  )
+
+  it("that throws when it is ended does not throw here, and has failed", async () => {
+    const stream = dummy()
+    stream.end = () => {
+      throw new Error("boom")
+    }
+    const recorder = new Recorder()
+    const transport = fromDuplex(stream)
+    transport.start(recorder)
+    transport.end()
+    await until(() => recorder.closed)
+    assert.strictEqual((recorder.failure?.cause as Error).message, "boom")
+  })
+
+  it.scopedLive("that throws in a write fails all that is done with its connection", () =>
+    Effect.gen(function*() {
+      const stream = dummy({
+        write: () => {
+          throw new Error("boom")
+        }
+      })
+      const { awaitClosed, reader, writer } = yield* NodeNetwork.fromDuplex(stream)
+      const read = yield* Effect.fork(Effect.flip(reader.read(1)))
+      // Handed over, as one is whose failure comes later.
+      yield* writer.write("one")
+      const failed = [
+        yield* Effect.flip(writer.flush),
+        yield* Fiber.join(read),
+        yield* Effect.flip(writer.write("two")),
+        yield* Effect.flip(writer.writeEof)
+      ]
+      failed.forEach((error) => assert.strictEqual((error.cause as Error).message, "boom"))
+      assert.strictEqual((yield* awaitClosed)._tag, "Failed")
+    }))
+
+  it.scopedLive("whose writing side somebody else ends takes no more writes in silence", () =>
+    Effect.gen(function*() {
+      const peers: Array<Net.Socket> = []
+      const server = Net.createServer((peer) => void peers.push(peer.on("error", () => {}))).listen(0, "127.0.0.1")
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          peers.forEach((peer) => peer.destroy())
+          server.close()
+        })
+      )
+      yield* Effect.promise(() => once(server, "listening"))
+      const socket = Net.connect(portOf(server), "127.0.0.1")
+      for (const stream of [socket, dummy()]) {
+        const { awaitClosed, reader, writer } = yield* NodeNetwork.fromDuplex(stream)
+        yield* writer.write("sent")
+        stream.end()
+        yield* writer.write("lost")
+        const failed = [yield* Effect.flip(writer.flush), yield* Effect.flip(reader.read(1))]
+        failed.forEach((error) => assert.strictEqual(error.reason, "BrokenPipe"))
+        assert.strictEqual((yield* Effect.flip(writer.write("more"))).reason, "BrokenPipe")
+        const reason = yield* awaitClosed
+        assert.match(reason._tag === "Failed" ? String(reason.error.cause) : reason._tag, /ended by somebody else/)
+      }
+    }))
+
   it("that somebody else destroys has failed", async () => {
     const stream = dummy()
     const recorder = new Recorder()

@@ -66,6 +66,7 @@ const connectionReasons = new Map<string, TransportFailure["reason"]>([
 
   ["EPIPE", "BrokenPipe"],
   ["ESHUTDOWN", "BrokenPipe"],
+  ["ERR_STREAM_WRITE_AFTER_END", "BrokenPipe"],
 
   ["ETIMEDOUT", "TimedOut"],
   ["ETIME", "TimedOut"],

@@ -205,9 +205,8 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
   write(chunks: ReadonlyArray<Uint8Array>): void {
     const stream = this.stream
     if (!stream.writable) {
-      // What comes between the failure and the close is lost, and must not look sent.
-      if (this.hasFailed && !this.ending) {
-        this.reportedBytes += totalLength(chunks)
+      if (!this.ending) {
+        this.lose(chunks, endedElsewhere)
       }
       return
     }
@@ -233,6 +232,20 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
       stream.uncork()
     }
     this.reportedBytes = stream.errored === null ? stream.writableLength : this.reportedBytes + totalLength(chunks)
+  }
+
+  /** What comes after the failure is lost, and must not look sent. Where that is what fails, `error` makes the cause. */
+  protected lose(chunks: ReadonlyArray<Uint8Array>, error: () => unknown): void {
+    this.reportedBytes += totalLength(chunks)
+    if (!this.hasFailed) {
+      this.failed(error())
+      this.discard()
+    }
+  }
+
+  /** Closes the stream, and lets it tell why. */
+  protected discard(): void {
+    this.stream.destroy()
   }
 
   private makeWritten(): (error?: Error | null) => void {
@@ -343,6 +356,11 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
 /** A closed stream, as good as any other. */
 let gone: Net.Socket | undefined
 
+const endedElsewhere = (): Error =>
+  Object.assign(new Error("The writing side of the stream was ended by somebody else"), {
+    code: "ERR_STREAM_WRITE_AFTER_END"
+  })
+
 const prematureClose = (): Error =>
   Object.assign(new Error("The stream was closed before it had ended"), { code: "ERR_STREAM_PREMATURE_CLOSE" })
 
@@ -355,7 +373,31 @@ export class DuplexTransport extends StreamTransport {
   constructor(stream: Stream.Duplex, localAddress: Address.Address, remoteAddress: Address.Address) {
     super(stream, localAddress, remoteAddress)
     stream.on("finish", onFinish)
+    // One made with `emitClose: false` does not say that it has closed.
+    const destroy = stream._destroy
+    stream._destroy = (error, callback) =>
+      destroy.call(stream, error, (error) => {
+        callback(error)
+        setImmediate(ceaseNow, this)
+      })
     this.finished()
+  }
+
+  /** What carries out a write may throw. */
+  override write(chunks: ReadonlyArray<Uint8Array>): void {
+    try {
+      super.write(chunks)
+    } catch (error) {
+      this.lose(chunks, () => error)
+    }
+  }
+
+  override end(): void {
+    try {
+      super.end()
+    } catch (error) {
+      this.failed(error)
+    }
   }
 
   override destroy(): void {
@@ -383,7 +425,7 @@ export class DuplexTransport extends StreamTransport {
     }
   }
 
-  private discard(): void {
+  protected override discard(): void {
     let refused = false
     try {
       this.stream.destroy()
@@ -391,7 +433,7 @@ export class DuplexTransport extends StreamTransport {
       super.failed(error)
       refused = true
     }
-    // A stream made with `emitClose: false` never says that it has closed, and one that can't be closed never will.
+    // One that can't be closed never says that it has, and one that failed to may not.
     if (refused || this.stream.closed) {
       setImmediate(ceaseNow, this)
     }

@@ -112,11 +112,6 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
 
   /** Closes what carries TLS, and TLS with it, by a reset where that can be. */
   protected abstract reset(): void
-
-  /** Closes TLS, if that is not under way. */
-  protected discard(): void {
-    this.stream.destroy()
-  }
 }
 
 const resetOrDiscard = (transport: TlsTransport): void => transport.resetOrDiscard()
