@@ -48,9 +48,13 @@ export interface CommonOptions {
   readonly ca?: Material | ReadonlyArray<Material> | undefined
   /** The lists of certificates that were taken back: one of each issuer in the chain. None are asked for by default. */
   readonly crl?: Material | ReadonlyArray<Material> | undefined
-  /** This side's certificate, followed by those between it and the root. */
+  /**
+   * This side's certificate, followed by those between it and the root: in one PEM, or one by one. Several, each with a
+   * key in `key`, are what to choose from by what the peer can verify; then a certificate that none of the keys belongs to
+   * goes along with all of them.
+   */
   readonly certificate?: Material | ReadonlyArray<Material> | undefined
-  /** The key of `certificate`. */
+  /** The key of `certificate`, or of each. */
   readonly key?: Key | ReadonlyArray<Key> | undefined
   /** What `key` is encrypted with. */
   readonly passphrase?: string | Redacted.Redacted<string> | undefined
@@ -72,7 +76,15 @@ export interface CommonOptions {
    * data short without anyone noticing.
    */
   readonly allowTruncation?: boolean | undefined
-  /** A context of Node's own making, for what these options do not have. */
+  /**
+   * A context of Node's own making (`tls.createSecureContext`), for what these options do not have. It replaces `ca`, `crl`,
+   * `certificate`, `key`, `passphrase`, `minVersion` and `maxVersion`: any of them beside it is refused, as `InvalidOptions`.
+   *
+   * **Details**
+   *
+   * A server sets its session id context where it asks clients for certificates, and switches its session tickets off
+   * where it resumes no sessions (see `contexts`).
+   */
   readonly secureContext?: SecureContext | undefined
 }
 
@@ -92,7 +104,7 @@ export interface ClientOptions extends CommonOptions {
 }
 
 /**
- * What a server presents to clients that ask for a name, and whom it trusts then. The protocol's version has been settled
+ * What a server presents to clients that ask for a name, and whom it trusts then: without `ca`, whom it trusts anyway. The protocol's version has been settled
  * by the time the name is looked at, so it is the same for all names.
  *
  * @since 0.1.0

@@ -134,6 +134,76 @@ describeTls("material", () => {
       yield* works({}, { key: encrypted, passphrase })
     }))
 
+  it.live("may be a chain, in one piece or several, PEM or DER", () =>
+    Effect.gen(function*() {
+      const { intermediate, leaf, leafClient } = certificates
+      const key = createPrivateKey(leaf.key).export({ type: "pkcs8", format: "der" })
+      const chains: ReadonlyArray<Tls.CommonOptions["certificate"]> = [
+        leaf.certificate + intermediate.certificate,
+        [leaf.certificate, intermediate.certificate],
+        [leaf.certificate.trimEnd(), new Uint8Array(Buffer.from(intermediate.certificate))],
+        [der(leaf.certificate), der(intermediate.certificate)],
+        [leaf.certificate, der(intermediate.certificate), ca.certificate]
+      ]
+      for (const certificate of chains) {
+        yield* works({}, { certificate, key: leaf.key })
+        yield* works({}, { certificate, key: [key] })
+      }
+      const { server } = yield* secured({
+        clientTls: { certificate: [leafClient.certificate, der(intermediate.certificate)], key: leafClient.key },
+        serverTls: { ca: ca.certificate, requestCertificate: true }
+      })
+      assert.isTrue(sessionOf(server).authorized)
+      const { port } = yield* listening({
+        contexts: { localhost: { certificate: [leaf.certificate, intermediate.certificate], key: leaf.key } }
+      })
+      assert.deepStrictEqual(
+        presented(yield* dialling(port, { serverName: "localhost" })),
+        Option.some("leaf")
+      )
+    }).pipe(Effect.scoped))
+
+  it.scopedLive("may be several identities, each with its chain", () =>
+    Effect.gen(function*() {
+      const { intermediate, leaf, rsa } = certificates
+      const encrypted = createPrivateKey(leaf.key)
+        .export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase }) as string
+      const keys: ReadonlyArray<Tls.CommonOptions> = [
+        { key: [leaf.key, rsa.key] },
+        { key: [rsa.key, Redacted.make(leaf.key)] },
+        { key: [rsa.key, encrypted], passphrase }
+      ]
+      const lists: ReadonlyArray<Tls.CommonOptions["certificate"]> = [
+        [leaf.certificate + intermediate.certificate, rsa.certificate],
+        [leaf.certificate, intermediate.certificate, rsa.certificate],
+        [rsa.certificate, leaf.certificate, der(intermediate.certificate)],
+        [intermediate.certificate, der(leaf.certificate), rsa.certificate]
+      ]
+      const choices = [["ECDHE-ECDSA-AES128-GCM-SHA256", "leaf"], ["ECDHE-RSA-AES128-GCM-SHA256", "rsa"]] as const
+      for (const [i, certificate] of lists.entries()) {
+        const { port } = yield* listening({ certificate, ...keys[i % keys.length]! })
+        for (const [ciphers, name] of choices) {
+          const connection = yield* dialling(port, {
+            ca: undefined,
+            secureContext: NodeTls.createSecureContext({ ca: ca.certificate, ciphers, maxVersion: "TLSv1.2" })
+          })
+          assert.deepStrictEqual(presented(connection), Option.some(name))
+        }
+      }
+      const wrong: ReadonlyArray<readonly [Tls.ServerOptions, RegExp]> = [
+        [{ key: [rsa.key, client.key] }, /`key` is not the key of `certificate`/],
+        [{ key: [leaf.key, "nonsense"] }, /`key` is no private key/],
+        [{ key: [rsa.key, encrypted] }, /`passphrase`/],
+        [{ key: [rsa.key, leaf.key], certificate: [leaf.certificate, "nonsense"] }, /no certificate in `certificate`/]
+      ]
+      for (const [tls, message] of wrong) {
+        const error = yield* Effect.flip(
+          listening({ certificate: [leaf.certificate, intermediate.certificate], ...tls })
+        )
+        assert.match(error.message, message)
+      }
+    }))
+
   it.live("may hide its key", () =>
     Effect.gen(function*() {
       yield* works({}, { key: Redacted.make(server.key) })
@@ -144,6 +214,8 @@ describeTls("material", () => {
 
   it.scopedLive("that can't be used fails to listen, without a word of the key", () =>
     Effect.gen(function*() {
+      const secureContext = NodeTls.createSecureContext({ cert: server.certificate, key: server.key })
+      const without = { certificate: undefined, key: undefined }
       const cases: ReadonlyArray<readonly [Tls.ServerOptions, RegExp]> = [
         [{ certificate: "nonsense" }, /no certificate in `certificate`/],
         [{ key: "nonsense" }, /`key` is no private key/],
@@ -161,7 +233,20 @@ describeTls("material", () => {
           /contexts\["a.example.org"\].*PEM/
         ],
         [{ contexts: { "a.example.org": { key: server.key } } }, /contexts\["a.example.org"\].*belong together/],
-        [{ minVersion: "TLSv1.3", maxVersion: "TLSv1.2" }, /version/i]
+        [{ minVersion: "TLSv1.3", maxVersion: "TLSv1.2" }, /version/i],
+        [{ secureContext }, /`certificate`, `key` would have no effect beside `secureContext`/],
+        [{ ...without, secureContext, minVersion: "TLSv1.3" }, /`minVersion` would have no effect/],
+        [{ ...without, secureContext, ca: ca.certificate, crl: "x" }, /`ca`, `crl` would/],
+        [{ ...without, secureContext, maxVersion: "TLSv1.3", passphrase }, /`passphrase`, `maxVersion` would/],
+        [
+          { contexts: { "a.example.org": { secureContext, key: server.key } } },
+          /contexts\["a.example.org"\].*`key` would/
+        ],
+        [
+          { ...without, secureContext, requestCertificate: true, contexts: { "a.example.org": certificates.named } },
+          /contexts\["a.example.org"\].*`ca` must say whose clients to accept/
+        ],
+        [{ ...without, secureContext: {} as NodeTls.SecureContext }, /`secureContext` was not made by/]
       ]
       for (const [tls, message] of cases) {
         const error = yield* Effect.flip(listening(tls))
@@ -183,7 +268,9 @@ describeTls("material", () => {
         { alpnProtocols: ["x".repeat(256)] },
         { alpnProtocols: [""] },
         { crl: "nonsense" },
-        { secureContext: {} as NodeTls.SecureContext },
+        { ca: undefined, secureContext: {} as NodeTls.SecureContext },
+        { secureContext: NodeTls.createSecureContext() },
+        { ca: undefined, secureContext: NodeTls.createSecureContext(), maxVersion: "TLSv1.3" },
         { minVersion: "TLSv1.3", maxVersion: "TLSv1.2" }
       ]
       for (const tls of cases) {
@@ -405,6 +492,55 @@ describeTls("names", () => {
       assert.isTrue(sessionOf(yield* accepted).authorized)
       yield* dialling(port, certificates.client)
       assert.isTrue(sessionOf(yield* accepted).authorized)
+    }))
+})
+
+describeTls("names that say nothing of whom to trust", () => {
+  const { wildcard } = certificates
+
+  const outcomes = (server: Tls.ServerOptions, clients: ReadonlyArray<Tls.ClientOptions>) =>
+    Effect.gen(function*() {
+      const { accepted, port, reports } = yield* listening({ requestCertificate: true, ...server })
+      yield* Effect.forkScoped(Effect.forever(Effect.flatMap(accepted, ({ writer }) => writer.write("hello\n"))))
+      const seen: Array<boolean> = []
+      for (const { certificate, key } of clients) {
+        const failed = reports.length
+        const exit = yield* Effect.exit(Effect.scoped(
+          Effect.flatMap(
+            dialling(port, { certificate, key, serverName: "a.example.org" }),
+            (one) => one.reader.readLine
+          )
+        ))
+        seen.push(Exit.isSuccess(exit))
+        yield* until(() => Exit.isSuccess(exit) || reports.length > failed)
+      }
+      return seen
+    })
+
+  it.scopedLive("trust whom the server trusts, and not the public", () =>
+    Effect.gen(function*() {
+      const { ca, client, revoked, strangerCa, strangerClient } = certificates
+      const clients = [client, revoked, strangerClient]
+      const server = { ca: ca.certificate, crl: revoked.crl }
+      assert.deepStrictEqual(
+        yield* outcomes({ ...server, contexts: { "*.example.org": wildcard } }, clients),
+        [true, false, false]
+      )
+      assert.deepStrictEqual(
+        yield* outcomes(
+          { ca: ca.certificate, contexts: { "*.example.org": { ...wildcard, crl: revoked.crl } } },
+          clients
+        ),
+        [true, false, false]
+      )
+      // A list of the server's says nothing of those whom others have issued.
+      assert.deepStrictEqual(
+        yield* outcomes(
+          { ...server, contexts: { "*.example.org": { ...wildcard, ca: strangerCa.certificate } } },
+          clients
+        ),
+        [false, false, true]
+      )
     }))
 })
 

@@ -126,6 +126,10 @@ interface Request {
   readonly from?: string
   readonly to?: string
   readonly usage?: "serverAuth" | "clientAuth"
+  readonly issues?: boolean
+  readonly rsa?: boolean
+  /** Further extensions, as `openssl req -addext` takes them. */
+  readonly extensions?: ReadonlyArray<string>
 }
 
 const loopback = "DNS:localhost,IP:127.0.0.1,IP:::1"
@@ -135,10 +139,13 @@ const issue = (name: string, authority: Pair, request: Request): Pair => {
   const { certificateFile, keyFile } = filesOf(name)
   const requestFile = file(`${name}.csr`)
   openssl(
-    ...["req", "-new", "-nodes", "-config", file("openssl.cnf"), ...newKey],
+    ...["req", "-new", "-nodes", "-config", file("openssl.cnf")],
+    ...(request.rsa === true ? ["-newkey", "rsa:2048"] : newKey),
     ...["-subj", `/CN=${request.commonName}`, "-keyout", keyFile, "-out", requestFile],
     ...(request.altNames === undefined ? [] : ["-addext", `subjectAltName=${request.altNames}`]),
-    ...(request.usage === undefined ? [] : ["-addext", `extendedKeyUsage=${request.usage}`])
+    ...(request.usage === undefined ? [] : ["-addext", `extendedKeyUsage=${request.usage}`]),
+    ...(request.issues === true ? mayIssue : []),
+    ...(request.extensions ?? []).flatMap((extension) => ["-addext", extension])
   )
   openssl(
     ...["ca", "-batch", "-notext", "-config", file("openssl.cnf")],
@@ -208,6 +215,22 @@ export const certificates = {
   },
   get strangerClient(): Pair {
     return once("stranger-client", () => issue("stranger-client", this.strangerCa, { commonName: "nobody" }))
+  },
+  /** Between the root that tests trust and `leaf`. */
+  get intermediate(): Pair {
+    return once("intermediate", () => issue("intermediate", this.ca, { commonName: "Intermediate", issues: true }))
+  },
+  /** As `server`, from the intermediate. */
+  get leaf(): Pair {
+    return once("leaf", () => issue("leaf", this.intermediate, { commonName: "leaf", altNames: loopback }))
+  },
+  /** As `leaf`, for clients. */
+  get leafClient(): Pair {
+    return once("leaf-client", () => issue("leaf-client", this.intermediate, { commonName: "a leaf" }))
+  },
+  /** As `server`, with a key of another kind. */
+  get rsa(): Pair {
+    return once("rsa", () => issue("rsa", this.ca, { commonName: "rsa", altNames: loopback, rsa: true }))
   },
   /** A certificate that was taken back, and the list that says so. */
   get revoked(): Pair & { readonly crl: string; readonly crlFile: string } {

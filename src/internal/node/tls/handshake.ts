@@ -27,7 +27,16 @@ import { clockTimers } from "../../clockTimers.js"
 import type { Timers } from "../../connectionState.js"
 import { Ciphertext } from "./ciphertext.js"
 import { handshakeError, handshakeTimeout, invalidOptions } from "./errors.js"
-import { alpnOf, connectContext, contextOf, contextOptions, list, prepareSessions } from "./material.js"
+import {
+  alpnOf,
+  broughtContext,
+  connectContext,
+  contextOf,
+  contextOptions,
+  inheriting,
+  list,
+  prepareSessions
+} from "./material.js"
 import { overSocket } from "./overSocket.js"
 import { type Carrier, Session, sessionOf, type TlsTransport } from "./transport.js"
 
@@ -221,20 +230,21 @@ export class ServerContext {
 
   /** Throws where the options can't be used. */
   constructor(private readonly options: Tls.ServerOptions) {
-    const { contexts = {}, rejectUnauthorized = true, requestCertificate = false, secureContext } = options
+    const { contexts = {}, rejectUnauthorized = true, requestCertificate = false } = options
+    const secureContext = broughtContext(options)
     const names = Object.keys(contexts)
     if (secureContext === undefined && options.certificate === undefined && names.length === 0) {
       throw new Error("a server needs a certificate: pass `certificate` and `key`, or `contexts`")
     }
     const resumes = names.length === 0 || resumesByName(options)
     const server = NodeTls.createServer({
-      ...contextOptions(options),
+      ...(secureContext === undefined ? contextOptions(options) : {}),
       secureOptions: resumes ? 0 : constants.SSL_OP_NO_TICKET,
       handshakeTimeout: never,
       requestCert: requestCertificate,
       rejectUnauthorized,
       ...alpnOf(options),
-      ...(names.length === 0 ? {} : { SNICallback: serverNames(contexts) })
+      ...(names.length === 0 ? {} : { SNICallback: serverNames(contexts, options) })
     })
     if (secureContext !== undefined) {
       prepareSessions(secureContext, resumes, requestCertificate)
@@ -309,11 +319,11 @@ const resumesByName = ({ minVersion, requestCertificate }: Tls.ServerOptions): b
   minVersion === "TLSv1.3" && requestCertificate !== true
 
 /** What to present by name. A name that is there wins over a wildcard, and upper and lower case are one (RFC 4343). */
-const serverNames = (contexts: NonNullable<Tls.ServerOptions["contexts"]>) => {
+const serverNames = (contexts: NonNullable<Tls.ServerOptions["contexts"]>, server: Tls.ServerOptions) => {
   const byName = new Map(
     Object.entries(contexts).map(([name, context]) => {
       try {
-        return [dnsNameOf(name).toLowerCase(), contextOf(context)]
+        return [dnsNameOf(name).toLowerCase(), contextOf(inheriting(context, server))]
       } catch (error) {
         throw invalidOptions(error, `contexts[${JSON.stringify(name)}]: `)
       }

@@ -1,6 +1,6 @@
 /** From our options to Node's. Secrets are revealed here, and nowhere else. */
 import * as Redacted from "effect/Redacted"
-import { constants, randomBytes } from "node:crypto"
+import { constants, createPrivateKey, randomBytes, X509Certificate } from "node:crypto"
 import * as NodeTls from "node:tls"
 import type * as Tls from "../../../Tls.js"
 
@@ -52,16 +52,74 @@ export const contextOptions = (
   if (minVersion > maxVersion) {
     throw new Error(`no version is left between minVersion ${minVersion} and maxVersion ${maxVersion}`)
   }
-  const keyLabel = passphrase === undefined ? "PRIVATE KEY" : "ENCRYPTED PRIVATE KEY"
   return {
     minVersion,
     maxVersion,
     ...(ca === undefined ? {} : { ca: authorities(ca) }),
     ...(crl === undefined ? {} : { crl: list(crl).map((material) => toPem("X509 CRL", material)) }),
-    ...(certificate === undefined ? {} : { cert: list(certificate).map((material) => toPem("CERTIFICATE", material)) }),
-    ...(key === undefined ? {} : { key: list(key).map((key) => toPem(keyLabel, reveal<Tls.Material>(key))) }),
-    ...(passphrase === undefined ? {} : { passphrase: reveal(passphrase) })
+    ...(certificate === undefined || key === undefined
+      ? {}
+      : identities(certificate, key, passphrase === undefined ? undefined : reveal(passphrase)))
   }
+}
+
+/**
+ * Certificates with their keys. Node takes every element for an identity of its own; here one that no key belongs to is a
+ * certificate between an identity and the root, and goes along with each of them.
+ */
+const identities = (
+  certificate: NonNullable<Tls.CommonOptions["certificate"]>,
+  key: NonNullable<Tls.CommonOptions["key"]>,
+  passphrase: string | undefined
+): NodeTls.SecureContextOptions => {
+  const label = passphrase === undefined ? "PRIVATE KEY" : "ENCRYPTED PRIVATE KEY"
+  const certificates = list(certificate).map((material) => toPem("CERTIFICATE", material))
+  const keys = list(key).map((key) => toPem(label, reveal<Tls.Material>(key)))
+  const owners = certificates.length === 1 ? certificates : ownersOf(certificates, keys, passphrase)
+  const others = certificates.filter((one) => !owners.includes(one))
+  return {
+    cert: owners.map((owner) => others.length === 0 ? owner : [owner, ...others].join("\n")),
+    key: keys,
+    ...(passphrase === undefined ? {} : { passphrase })
+  }
+}
+
+/** The certificates that one of the keys belongs to. */
+const ownersOf = (
+  certificates: ReadonlyArray<string | Buffer>,
+  keys: ReadonlyArray<string | Buffer>,
+  passphrase: string | undefined
+): ReadonlyArray<string | Buffer> => {
+  if (keys.length === 1) {
+    return certificates.slice(0, 1)
+  }
+  const all = keys.map((key) => createPrivateKey({ key, passphrase: passphrase ?? "" }))
+  const owners = certificates.filter((certificate) => {
+    const first = new X509Certificate(certificate)
+    return all.some((key) => first.checkPrivateKey(key))
+  })
+  // Where there are none, Node says what is wrong.
+  return owners.length === 0 ? certificates : owners
+}
+
+const replaced = ["ca", "crl", "certificate", "key", "passphrase", "minVersion", "maxVersion"] as const
+
+/**
+ * The context that is brought along, if there is one. Throws where something beside it would have no effect.
+ *
+ * @internal
+ */
+export const broughtContext = (options: Tls.CommonOptions): NodeTls.SecureContext | undefined => {
+  const ignored = options.secureContext === undefined ? [] : replaced.filter((option) => options[option] !== undefined)
+  if (ignored.length > 0) {
+    throw new Error(
+      `${
+        ignored.map((option) => `\`${option}\``).join(", ")
+      } would have no effect beside \`secureContext\`, which is made ` +
+        "with all of them: give them to tls.createSecureContext, or leave it out"
+    )
+  }
+  return options.secureContext
 }
 
 /**
@@ -70,7 +128,22 @@ export const contextOptions = (
  * @internal
  */
 export const contextOf = (options: Parameters<typeof contextOptions>[0]): NodeTls.SecureContext =>
-  options.secureContext ?? NodeTls.createSecureContext(contextOptions(options))
+  broughtContext(options) ?? NodeTls.createSecureContext(contextOptions(options))
+
+/**
+ * The options of one of a server's contexts. Without a word about whom to trust it is whom the server trusts.
+ *
+ * @internal
+ */
+export const inheriting = (context: Tls.NamedContext, server: Tls.ServerOptions): Tls.NamedContext => {
+  if (context.secureContext !== undefined || context.ca !== undefined) {
+    return context
+  }
+  if (server.secureContext !== undefined && server.requestCertificate === true) {
+    throw new Error("`ca` must say whose clients to accept, for whose `secureContext` accepts can't be found out")
+  }
+  return { ...context, ca: server.ca, crl: context.crl ?? server.crl }
+}
 
 /** What a context is made of in Node, which has no documented way to change one that is made. */
 interface Native {
@@ -125,7 +198,8 @@ const isText = (material: Authorities["ca"]): boolean =>
  * @internal
  */
 export const connectContext = (options: Tls.CommonOptions): NodeTls.ConnectionOptions => {
-  const { ca, certificate, crl, key, maxVersion, minVersion, passphrase, secureContext } = options
+  const { ca, certificate, crl, key, maxVersion, minVersion, passphrase } = options
+  const secureContext = broughtContext(options)
   if (secureContext !== undefined) {
     return { secureContext }
   }
