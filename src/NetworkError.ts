@@ -229,7 +229,7 @@ const attempt = Schema.Struct({
   reason: addressReason,
   code,
   elapsed: Schema.Duration,
-  detail: Schema.optionalWith(Schema.Option(Schema.String), absent)
+  detail: Schema.optional(Schema.String)
 })
 
 /**
@@ -237,7 +237,8 @@ const attempt = Schema.Struct({
  *
  * **Details**
  *
- * `detail` says more where the reason alone would not help, such as which local address could not be bound to.
+ * `detail` is there where the reason alone would not help, and says more, such as which local address could not be bound
+ * to.
  *
  * @since 0.1.0
  * @category errors
@@ -302,7 +303,7 @@ export class ConnectError extends Schema.TaggedError<ConnectError>("effect-netst
     return [`connect to ${target}: ${problem}${isShown ? "" : withCode(code)}; ${tried}`]
       .concat(
         this.attempts.map((attempt) => {
-          const problem = Option.getOrElse(attempt.detail, () => connectProblem(attempt.reason, attempt.code))
+          const problem = attempt.detail ?? connectProblem(attempt.reason, attempt.code)
           const elapsed = Duration.format(attempt.elapsed)
           return `  ${Address.format(attempt.address)}: ${problem}${withCode(attempt.code)} after ${elapsed}`
         })

@@ -56,7 +56,7 @@ const attempt = (
   reason,
   code: Option.fromNullable(code),
   elapsed: Duration.millis(250),
-  detail: Option.fromNullable(detail)
+  ...(detail === undefined ? {} : { detail })
 })
 
 // Every error with all of its fields, and with as few as it can have.

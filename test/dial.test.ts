@@ -1210,7 +1210,7 @@ describe("the local address", () => {
           "  2.2.2.2:80: the local address 192.0.2.9:7 is in use (EADDRINUSE) after 2ms"
       )
       assert.deepStrictEqual(
-        failureOf(run.exit).attempts.map(({ detail }) => Option.getOrNull(detail)),
+        failureOf(run.exit).attempts.map(({ detail }) => detail ?? null),
         [null, "the local address 192.0.2.9:7 is in use"]
       )
     }

@@ -334,7 +334,7 @@ export class Race<A, Where extends Address.Address> {
         reason: failure?.reason ?? "TimedOut",
         code: Option.fromNullable(failure?.code),
         elapsed: Duration.millis(Math.ceil(Number(nanos) / 1_000_000)),
-        detail: Option.fromNullable(failure?.detail)
+        ...(failure?.detail === undefined ? {} : { detail: failure.detail })
       }
     })
   }
