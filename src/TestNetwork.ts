@@ -301,8 +301,9 @@ export const runOn: {
  *
  * It is `TestClock` that needs no adjusting: the time begins at 0, sleeps and timeouts and links take exactly what they
  * say, and a day with a million messages is over in seconds. What is due at the same time happens in the order in which it
- * was planned; only of what one connection receives at that time, each piece waits until the one before has been seen. So the program, its scope and its servers' handlers can be written as they are, where under
- * `TestClock` they have to run in a fiber of their own while the test adjusts.
+ * was planned; only of what one connection receives at that time, each piece waits until the one before has been seen.
+ * So the program, its scope and its servers' handlers can be written as they are, where under `TestClock` they have to run
+ * in a fiber of their own while the test adjusts.
  *
  * The time stands still while the program can go on, however much there is to do. A program that never rests (it polls by
  * yielding, or writes without end to a reader without pause over a perfect link) would stop it for good. So, after its

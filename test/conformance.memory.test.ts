@@ -4,6 +4,7 @@
 import { describe } from "@effect/vitest"
 import * as Conformance from "effect-netstreams/Conformance"
 import * as Connection from "effect-netstreams/Connection"
+import * as Faults from "effect-netstreams/Faults"
 import * as Network from "effect-netstreams/Network"
 import * as StreamReader from "effect-netstreams/StreamReader"
 import * as TestNetwork from "effect-netstreams/TestNetwork"
@@ -65,6 +66,18 @@ describe("the test network, with a long and uneven link that cuts anywhere", () 
 
 describe("the test network, on real time", () => {
   over.live(Conformance.connection((options) => TestNetwork.pair(options)))
+})
+
+const underFaults = (options: Connection.Options) =>
+  Effect.gen(function*() {
+    const [left, right] = yield* TestNetwork.pair(options)
+    const [overLeft] = yield* Faults.attach(left)
+    const [overRight] = yield* Faults.attach(right)
+    return [overLeft, overRight] as const
+  })
+
+describe("the test network, with a further link at each end", () => {
+  over.virtual(Conformance.connection(underFaults))
 })
 
 describe("readers that are fed by hand", () => {

@@ -4,6 +4,7 @@
 import { describe } from "@effect/vitest"
 import * as Conformance from "effect-netstreams/Conformance"
 import type * as Connection from "effect-netstreams/Connection"
+import * as Faults from "effect-netstreams/Faults"
 import * as NodeNetwork from "effect-netstreams/NodeNetwork"
 import * as Effect from "effect/Effect"
 import { once } from "node:events"
@@ -20,6 +21,17 @@ const pairOf = ({ client, server }: Ends) => ({ left: client, right: server })
 
 describe("TCP", () => {
   over.live(Conformance.connection((options) => Effect.map(tcp.open(options), pairOf)))
+})
+
+describe("TCP, with a link for faults at each end", () => {
+  const underFaults = (options: Connection.Options) =>
+    Effect.gen(function*() {
+      const { client, server } = yield* tcp.open(options)
+      const [left] = yield* Faults.attach(client)
+      const [right] = yield* Faults.attach(server)
+      return { left, right }
+    })
+  over.live(Conformance.connection(underFaults))
 })
 
 describe("Unix sockets", () => {

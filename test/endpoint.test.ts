@@ -175,7 +175,6 @@ describe("an end that is put over a transport", () => {
     const below = new Below()
     const [out, inward] = [pipe(), pipe()]
     const end = new InterposedEnd(below, out, inward, observer)
-    end.established = true
     const log = new Log()
     end.start(log)
     return { below, end, log, out, inward }

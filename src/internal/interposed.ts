@@ -24,6 +24,7 @@ export class InterposedEnd extends Endpoint {
     this.startTls = lower.startTls
     this.tls = lower.tls
     this.closeTimeout = lower.closeTimeout
+    this.established = true
 
     const isReady = () => this.lowerClosed || lower.bufferedBytes <= highWaterMark
     out.sink = {
