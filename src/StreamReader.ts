@@ -397,6 +397,9 @@ export const make: <E = ConnectionError>(
  * A fiber in the scope runs the stream, and is held up while more than twice the limit is buffered. It starts with the
  * first read.
  *
+ * Where the scope is closed before the stream has ended, or the stream is interrupted by something within it, a read that
+ * wants more than has come dies, and says which.
+ *
  * @since 0.1.0
  * @category constructors
  * @example

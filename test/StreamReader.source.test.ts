@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type * as NetworkError from "effect-netstreams/NetworkError"
 import * as StreamReader from "effect-netstreams/StreamReader"
+import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -311,6 +312,29 @@ describe("StreamReader and its source", () => {
         assert.strictEqual(yield* outcome(reader.readLine), value("ab\n"))
         assert.strictEqual(yield* outcome(reader.readLine), value("c"))
       }))
+
+    describe("that is interrupted from within", () => {
+      const sources: Record<string, Stream.Stream<never>> = {
+        "by itself": Stream.fromEffect(Effect.interrupt),
+        "by a fiber that it joins": Stream.fromEffect(Effect.flatMap(Effect.forkDaemon(Effect.interrupt), Fiber.join))
+      }
+      for (const [how, source] of Object.entries(sources)) {
+        it.scoped(`${how}, says so: the scope is open, and who reads was not interrupted`, () =>
+          Effect.gen(function*() {
+            const reader = yield* StreamReader.fromStream(Stream.concat(Stream.make(latin1("ab")), source))
+            const fiber = yield* started(reader.readExactly(3))
+            const exit = yield* Fiber.await(fiber)
+            assert(Exit.isFailure(exit))
+            assert.match(
+              String(Option.getOrThrow(Cause.dieOption(exit.cause))),
+              /the stream of this reader, made by fromStream, was interrupted/
+            )
+            // What had come is there.
+            assert.strictEqual(yield* outcome(reader.readExactly(2)), value("ab"))
+            assert.match(String(yield* Effect.exit(reader.read(1))), /was interrupted/)
+          }))
+      }
+    })
 
     describe("when its scope closes", () => {
       const until = (reader: StreamReader.StreamReader<never>, read: Effect.Effect<unknown, unknown>) =>

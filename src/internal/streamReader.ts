@@ -313,6 +313,9 @@ export const make = <E = never>(
 }
 
 const scopeClosed = Cause.die(new Cause.RuntimeException("the scope of this reader, made by fromStream, is closed"))
+const interrupted = Cause.die(
+  new Cause.RuntimeException("the stream of this reader, made by fromStream, was interrupted by something within it")
+)
 
 /** @internal */
 export const fromStream = <E, R>(
@@ -346,11 +349,13 @@ export const fromStream = <E, R>(
         Effect.sync(() =>
           Exit.isSuccess(exit)
             ? input.pushEof()
-            : input.pushFailure(Cause.isInterruptedOnly(exit.cause) ? scopeClosed : exit.cause)
+            // Whoever reads was not interrupted.
+            : input.pushFailure(Cause.isInterruptedOnly(exit.cause) ? interrupted : exit.cause)
         )
       ),
       Effect.forkScoped,
-      // A fiber that is interrupted before it has begun must still say that nothing will come.
+      // Runs before the one that interrupts the fiber.
+      Effect.zipRight(Effect.addFinalizer(() => Effect.sync(() => input.pushFailure(scopeClosed)))),
       Effect.uninterruptible
     )
     return new StreamReaderImpl<Cause.Cause<E>, E>(input, (cause) => Exit.failCause(cause), undefined)
