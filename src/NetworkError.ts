@@ -395,7 +395,7 @@ const tlsProblems = {
 }
 
 /**
- * TLS could not be established.
+ * TLS could not be established, or failed later.
  *
  * **Details**
  *
@@ -409,7 +409,9 @@ const tlsProblems = {
  * | `InvalidOptions` | a certificate, key or setting can't be used, or this transport has no TLS |
  *
  * `code` is OpenSSL's or Node's (`"CERT_HAS_EXPIRED"`). `detail` says what was checked, against which name, and what
- * to do about it.
+ * to do about it. `established` is true where the handshake was done, as far as this side could see: the peer then
+ * rejected something all the same, as a server of TLS 1.3 does with a client's certificate, or broke the protocol, or what
+ * it sent was changed on the way. The reason is `HandshakeFailed` then as well.
  *
  * @since 0.1.0
  * @category errors
@@ -440,15 +442,17 @@ export class TlsError extends Schema.TaggedError<TlsError>("effect-netstreams/Tl
   code,
   cause,
   detail: Schema.optionalWith(Schema.Option(Schema.String), absent),
-  remoteAddress: Schema.optionalWith(remoteAddress, absent)
+  remoteAddress: Schema.optionalWith(remoteAddress, absent),
+  established: Schema.optionalWith(Schema.Boolean, { default: () => false })
 }) {
   override get message(): string {
     const peer = Option.match(this.remoteAddress, {
       onNone: () => "",
       onSome: (address) => ` with ${Address.format(address)}`
     })
+    const problem = this.established ? "the connection failed after the handshake" : tlsProblems[this.reason]
     const detail = Option.match(this.detail, { onNone: () => "", onSome: (detail) => `: ${detail}` })
-    return `TLS${peer}: ${tlsProblems[this.reason]}${detail}${withCode(this.code)}`
+    return `TLS${peer}: ${problem}${detail}${withCode(this.code)}`
   }
 }
 

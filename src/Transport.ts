@@ -40,6 +40,8 @@ export interface TransportFailure {
   /** The operating system's name for it, such as `ECONNRESET`. */
   readonly code: string | undefined
   readonly cause: unknown
+  /** What there is to say beyond the reason. */
+  readonly detail?: string | undefined
   /** Set where it is TLS that failed, after the handshake. */
   readonly tls?: TlsError | undefined
 }

@@ -126,6 +126,13 @@ const tls = {
     detail: Option.some("it ended yesterday"),
     remoteAddress: Option.some(peer)
   }),
+  later: new NetworkError.TlsError({
+    reason: "HandshakeFailed",
+    code: Option.some("ERR_SSL_BAD_RECORD_MAC"),
+    detail: Option.some("it was changed"),
+    remoteAddress: Option.some(peer),
+    established: true
+  }),
   bare: new NetworkError.TlsError({ reason: "HandshakeFailed", code: Option.none() })
 }
 const overloads = (["MaxConnections", "MaxHandshakes", "Descriptors"] as const).flatMap((reason) => [
@@ -178,7 +185,7 @@ describe("NetworkError", () => {
       ))
     it("ConnectError", () => survives(NetworkError.ConnectError, connect.full, connect.bare))
     it("ListenError", () => survives(NetworkError.ListenError, listen.full, listen.bare))
-    it("TlsError", () => survives(NetworkError.TlsError, tls.full, tls.bare))
+    it("TlsError", () => survives(NetworkError.TlsError, tls.full, tls.later, tls.bare))
     it("OverloadError", () => survives(NetworkError.OverloadError, ...overloads))
     it("ConcurrentReadError", () => survives(NetworkError.ConcurrentReadError, concurrent))
     it("ReadAheadError", () => survives(NetworkError.ReadAheadError, readAhead))
@@ -423,6 +430,10 @@ describe("NetworkError", () => {
       assert.strictEqual(
         tls.full.message,
         "TLS with 192.0.2.1:443: the peer's certificate was not accepted: it ended yesterday (CERT_HAS_EXPIRED)"
+      )
+      assert.strictEqual(
+        tls.later.message,
+        "TLS with 192.0.2.1:443: the connection failed after the handshake: it was changed (ERR_SSL_BAD_RECORD_MAC)"
       )
       assert.strictEqual(tls.bare.message, "TLS: the handshake failed")
     })

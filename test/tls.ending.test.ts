@@ -321,11 +321,13 @@ describeTls("a record that was changed on the way", () => {
         assert.strictEqual(end._tag, "Failed")
         const error = end._tag === "Failed" ? end.error : undefined
         assert.instanceOf(error, TlsError)
-        assert.match(error.message, /damaged|changed/)
+        assert.match(error.message, /: the connection failed after the handshake: .*(damaged|changed)/)
+        assert.isTrue(error.established)
         assert.strictEqual(text(yield* here.reader.readLine), "good\n")
         const failure = yield* Effect.flip(here.reader.readLine)
         assert.strictEqual(failure._tag === "ConnectionError" && failure.reason, "Unknown")
         assert.instanceOf(failure.cause, TlsError)
+        assert.match(failure.message, /^read from .*: TLS failed: .*(damaged|changed).*\(ERR_SSL_/)
         // The other side is told by an alert.
         assert.match(yield* outcome(there.reader.readAll()), /^ConnectionError Unknown ERR_SSL_\S*BAD_RECORD_MAC$/)
       })

@@ -90,6 +90,13 @@ describeTls("a certificate is rejected", () => {
       { serverName: "a.b.example.org" },
       "ERR_TLS_CERT_ALTNAME_INVALID",
       /checked for "a.b.example.org"/
+    ],
+    [
+      "for a reason that Node has no name for",
+      () => certificates.critical,
+      {},
+      "UNSPECIFIED",
+      /not accepted: unhandled critical extension, checked for "localhost" \(UNSPECIFIED\)$/
     ]
   ]
 

@@ -7,7 +7,7 @@ import * as Redacted from "effect/Redacted"
 import { createPrivateKey, X509Certificate } from "node:crypto"
 import * as NodeTls from "node:tls"
 import type { Connection } from "../src/Connection.js"
-import type { TlsError } from "../src/NetworkError.js"
+import { type ConnectionError, TlsError } from "../src/NetworkError.js"
 import * as Tls from "../src/Tls.js"
 import { certificates, describeTls } from "./support/certificates.js"
 import { leavesNoHandles } from "./support/handles.js"
@@ -370,8 +370,12 @@ describeTls("client certificates", () => {
         assert.match(outcomeOf(exit), /^TlsError HandshakeFailed ERR_SSL_SSL(V3|\/TLS)_ALERT_HANDSHAKE_FAILURE$/)
       } else {
         assert.strictEqual(outcomeOf(exit), "ConnectionError Unknown ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED")
-        const { cause } = Cause.squash(Exit.isFailure(exit) ? exit.cause : Cause.empty) as { readonly cause: TlsError }
-        assert.match(cause.message, /pass `certificate` and `key`/)
+        const error = Cause.squash(Exit.isFailure(exit) ? exit.cause : Cause.empty) as ConnectionError
+        assert.match(error.message, /^read from .*: TLS failed: .*pass `certificate` and `key`/)
+        const { cause } = error as { readonly cause?: unknown }
+        assert.instanceOf(cause, TlsError)
+        assert.isTrue(cause.established)
+        assert.match(cause.message, /failed after the handshake: .*pass `certificate` and `key`/)
       }
     }))
 
@@ -379,6 +383,21 @@ describeTls("client certificates", () => {
     "of another root are refused: %s",
     (version) => refused(version, certificates.strangerClient, "UNABLE_TO_VERIFY_LEAF_SIGNATURE")
   )
+
+  it.scopedLive.each(versions)("are refused also where Node can't say why: %s", (version) =>
+    Effect.gen(function*() {
+      const { port, reports } = yield* listening(mutual())
+      const { certificate, key } = certificates.critical
+      yield* Effect.exit(
+        Effect.flatMap(dialling(port, { certificate, key, ...only(version) }), ({ reader }) => reader.readAll())
+      )
+      yield* until(() => reports.length > 0)
+      const error = Cause.squash(reports[0]!.cause)
+      assert.instanceOf(error, TlsError)
+      assert.strictEqual(error.reason, "CertificateRejected")
+      assert.isFalse(error.established)
+      assert.match(error.message, /not accepted: .*no name.*openssl verify.*\(UNSPECIFIED\)$/)
+    }))
 
   it.scopedLive.each(versions)("can be asked for and not required: %s", (version) =>
     Effect.gen(function*() {

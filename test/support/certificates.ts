@@ -232,6 +232,14 @@ export const certificates = {
   get rsa(): Pair {
     return once("rsa", () => issue("rsa", this.ca, { commonName: "rsa", altNames: loopback, rsa: true }))
   },
+  /** With a critical extension that nobody knows. */
+  get critical(): Pair {
+    const extensions = ["1.2.3.4=critical,ASN1:UTF8String:whatever"]
+    return once(
+      "critical",
+      () => issue("critical", this.ca, { commonName: "critical", altNames: loopback, extensions })
+    )
+  },
   /** A certificate that was taken back, and the list that says so. */
   get revoked(): Pair & { readonly crl: string; readonly crlFile: string } {
     return once("revoked", () => {

@@ -34,6 +34,9 @@ export const identity = (): Tls.ServerOptions => ({
 /** Whom our clients trust unless a test says otherwise. */
 export const trust = (): Tls.ClientOptions => ({ ca: certificates.ca.certificate })
 
+/** A context of Node's has it all. */
+const trustBeside = (tls: Tls.ClientOptions): Tls.ClientOptions => tls.secureContext === undefined ? trust() : {}
+
 /** A server that notes what is reported to it, and whose connections a test takes one by one. */
 export interface TestServer {
   readonly server: Server.Server
@@ -99,7 +102,7 @@ export const dialling = (
   tls: Tls.ClientOptions = {},
   options: Partial<Omit<Network.ConnectOptions, "tls">> = {}
 ): Effect.Effect<Connection.Connection, ConnectError | TlsError, Scope.Scope> =>
-  Network.openConnection({ host: "127.0.0.1", port, ...options, tls: { ...trust(), ...tls } }).pipe(
+  Network.openConnection({ host: "127.0.0.1", port, ...options, tls: { ...trustBeside(tls), ...tls } }).pipe(
     Effect.tap(abortedInTheEnd),
     Effect.provide(NodeNetwork.layer)
   )

@@ -1,7 +1,8 @@
-/** What OpenSSL and Node say about a failed handshake, as what a person can act on. */
+/** What OpenSSL and Node say about a handshake that failed, and what comes after one, as what a person can act on. */
 import * as Option from "effect/Option"
 import type * as Address from "../../../Address.js"
 import { TlsError } from "../../../NetworkError.js"
+import type { TransportFailure } from "../../../Transport.js"
 import { codeOf } from "../../errno.js"
 
 /** The certificate that was presented to us was not accepted. */
@@ -36,13 +37,13 @@ const certificateProblems: Record<string, string> = {
 }
 
 // OpenSSL 3.2 calls SSL/TLS what was SSLV3 before.
-const handshakeProblems: Record<string, string> = {
+const protocolProblems: Record<string, string> = {
   ERR_SSL_WRONG_VERSION_NUMBER: "what the peer sent is not TLS: does it speak in the clear on this port?",
   ERR_SSL_HTTP_REQUEST: "the peer sent an HTTP request in the clear",
   ERR_SSL_PACKET_LENGTH_TOO_LONG: "what the peer sent is not TLS: does it speak in the clear on this port?",
   ERR_SSL_UNKNOWN_PROTOCOL: "what the peer sent is not TLS: does it speak in the clear on this port?",
   ERR_SSL_BAD_RECORD_TYPE: "what the peer sent is not TLS: does it speak in the clear on this port?",
-  ERR_SSL_UNEXPECTED_MESSAGE: "the peer sent what is not due in a handshake",
+  ERR_SSL_UNEXPECTED_MESSAGE: "the peer sent what was not due",
   ERR_SSL_UNSUPPORTED_PROTOCOL: "the peer speaks no version that is allowed here: see minVersion and maxVersion",
   ERR_SSL_VERSION_TOO_LOW: "the peer speaks no version that is allowed here: see minVersion and maxVersion",
   ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: "the peer allows no version that is spoken here: see minVersion and maxVersion",
@@ -84,17 +85,19 @@ const ends: ReadonlyArray<string> = [
 ]
 
 /**
- * Why a handshake failed. `serverName` is the name that the certificate was to be for.
+ * Why a handshake failed. `serverName` is the name that the certificate was to be for; `verified` says that Node has looked
+ * at the certificate, and this is what it has against it.
  *
  * @internal
  */
 export const handshakeError = (
   cause: unknown,
   serverName: string | undefined,
-  remoteAddress: Address.Address
+  remoteAddress: Address.Address,
+  verified = false
 ): TlsError => {
   const code = codeOf(cause)
-  const certificate = certificateProblems[code ?? ""]
+  const certificate = certificateProblems[code ?? ""] ?? (verified ? unnamedProblem(cause, code) : undefined)
   const checked = serverName === undefined ? "" : `, checked for "${serverName}"`
   const ended = code !== undefined && ends.includes(code)
   return new TlsError({
@@ -103,11 +106,50 @@ export const handshakeError = (
     cause,
     detail: certificate !== undefined
       ? Option.some(`${certificate}${checked}${namesIn(cause)}`)
-      : Option.fromNullable(
-        handshakeProblems[code?.replace("SSL/TLS", "SSLV3") ?? ""] ?? (ended ? undefined : messageOf(cause))
-      ),
+      : Option.fromNullable(protocolProblem(cause, code) ?? (ended ? undefined : messageOf(cause))),
     remoteAddress: Option.some(remoteAddress)
   })
+}
+
+/** Node has names for some of OpenSSL's objections, and a client is told of the others in OpenSSL's words. */
+const unnamedProblem = (cause: unknown, code: string | undefined): string => {
+  const words = messageOf(cause)
+  return words === undefined || words === code
+    ? "for a reason that Node has no name for: `openssl verify` tells it"
+    : words
+}
+
+const protocolProblem = (cause: unknown, code = codeOf(cause)): string | undefined =>
+  protocolProblems[code?.replace("SSL/TLS", "SSLV3") ?? ""]
+
+/**
+ * What OpenSSL says of a connection whose handshake was done; `undefined` where it is not OpenSSL who says something.
+ *
+ * @internal
+ */
+export const tlsFailure = (
+  { cause, code }: TransportFailure,
+  remoteAddress: Address.Address
+): TransportFailure | undefined => {
+  if (code === undefined || !/^ERR_(SSL|OSSL|TLS)_/.test(code)) {
+    return undefined
+  }
+  const problem = protocolProblem(cause, code) ?? messageOf(cause)
+  const tls = new TlsError({
+    reason: "HandshakeFailed",
+    established: true,
+    code: Option.some(code),
+    cause,
+    detail: Option.fromNullable(problem),
+    remoteAddress: Option.some(remoteAddress)
+  })
+  return {
+    reason: "Unknown",
+    code,
+    cause: tls,
+    tls,
+    detail: problem === undefined ? "TLS failed" : `TLS failed: ${problem}`
+  }
 }
 
 /** In OpenSSL's errors the reason, and with Node's about a name, which names the certificate is for. */

@@ -156,7 +156,14 @@ export const connectTls = (
           ...(session === undefined ? {} : { session: Buffer.from(session) })
         })
         const onError = (error: unknown) =>
-          settle(handshakeError(error, verify ? name : undefined, lower.remoteAddress))
+          settle(
+            handshakeError(
+              error,
+              verify ? name : undefined,
+              lower.remoteAddress,
+              verify && rejection(socket) !== undefined
+            )
+          )
         const onClose = () => onError(endedEarly())
         socket.on("error", onError)
         socket.on("close", onClose)
@@ -286,24 +293,25 @@ function report(this: View, event: string, ...args: ReadonlyArray<unknown>): boo
   if (event === "secureConnection") {
     const socket = args[0] as NodeTls.TLSSocket
     if (this.requiresCertificate && socket.getPeerX509Certificate() === undefined) {
-      refuse(this, socket, noCertificate())
+      refuse(this, socket, noCertificate(), true)
     } else {
       this.settle(socket)
     }
   } else if (event === "tlsClientError") {
     const socket = args[1] as NodeTls.TLSSocket
-    refuse(this, socket, rejection(socket) ?? args[0])
+    const problem = rejection(socket)
+    refuse(this, socket, problem ?? args[0], problem !== undefined)
   } else {
     return false
   }
   return true
 }
 
-const refuse = (view: View, socket: NodeTls.TLSSocket, cause: unknown): void => {
+const refuse = (view: View, socket: NodeTls.TLSSocket, cause: unknown, verified: boolean): void => {
   socket.on("error", ignore)
   // Before what is below it, or OpenSSL's memory would be freed under its feet.
   socket.destroy()
-  view.settle(handshakeError(cause, undefined, view.remoteAddress))
+  view.settle(handshakeError(cause, undefined, view.remoteAddress, verified))
 }
 
 /** OpenSSL requires one where it makes a session, but not where it resumes one of a server that did not ask for it. */
@@ -335,7 +343,10 @@ const serverNames = (contexts: NonNullable<Tls.ServerOptions["contexts"]>, serve
   }
 }
 
-/** Node says only that the connection was reset, when it is Node who did not accept the client's certificate. */
+/**
+ * What Node has against the peer's certificate. Of a client's it says only that the connection was reset, when it is Node
+ * who did not accept it.
+ */
 const rejection = (socket: NodeTls.TLSSocket): Error | undefined => {
   const problem: unknown = socket.authorizationError
   return problem === null || problem === undefined

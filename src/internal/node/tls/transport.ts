@@ -13,7 +13,7 @@ import { TLSSocket } from "node:tls"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
 import { ownerOf, queueSizeOf, reset, StreamTransport, takeOver } from "../transport.js"
-import { handshakeError } from "./errors.js"
+import { tlsFailure } from "./errors.js"
 
 const defaultShutdownTimeout = Duration.seconds(30)
 
@@ -85,8 +85,7 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
   override failed(error: unknown): void {
     super.failed(error)
     if (this.failure?.reason === "Unknown" && this.failure.tls === undefined) {
-      const tls = handshakeError(error, undefined, this.remoteAddress)
-      this.failure = { ...this.failure, cause: tls, tls }
+      this.failure = tlsFailure(this.failure, this.remoteAddress) ?? this.failure
     }
     this.discard()
   }
