@@ -268,9 +268,9 @@ describeTls("material", () => {
         { alpnProtocols: ["x".repeat(256)] },
         { alpnProtocols: [""] },
         { crl: "nonsense" },
-        { ca: undefined, secureContext: {} as NodeTls.SecureContext },
-        { secureContext: NodeTls.createSecureContext() },
-        { ca: undefined, secureContext: NodeTls.createSecureContext(), maxVersion: "TLSv1.3" },
+        { secureContext: {} as NodeTls.SecureContext },
+        { ca: ca.certificate, secureContext: NodeTls.createSecureContext() },
+        { secureContext: NodeTls.createSecureContext(), maxVersion: "TLSv1.3" },
         { minVersion: "TLSv1.3", maxVersion: "TLSv1.2" }
       ]
       for (const tls of cases) {
