@@ -126,8 +126,9 @@ export interface Connection {
    * A read that waits fails with `"Closed"`; what was received before stays readable. What the peer still sends is
    * dropped. The peer is given time to end its side, so that nothing on its way is lost, but one that stays silent for
    * a second after everything was sent is not waited for. Past `closeTimeout` the close turns into an abort, and one
-   * that does not take what is queued for it is reset past `writeTimeout`. Never fails; closing again waits for the
-   * same end.
+   * that does not take what is queued for it is reset past `writeTimeout`. A transport that was given up and does not say
+   * that it has closed, as a stream may that was adopted, is left after another second. Never fails; closing again waits
+   * for the same end.
    *
    * **Interruption** stops waiting; the close goes on.
    */

@@ -277,9 +277,9 @@ const discard = (socket: Net.Socket): void => {
  *
  * **Details**
  *
- * The stream may be a child's input and output, an SSH channel, one end of a pair in memory. It has to emit `close` when
- * it is destroyed, as streams do unless told otherwise. Both addresses are unnamed (`unix:`). A `net.Socket` is treated
- * as by `fromSocket`.
+ * The stream may be a child's input and output, an SSH channel, one end of a pair in memory. Both addresses are unnamed
+ * (`unix:`). A `net.Socket` is treated as by `fromSocket`. Where somebody else ends its writing side, the connection fails
+ * with the next write.
  *
  * **Errors**
  *
@@ -325,8 +325,9 @@ export const fromDuplex = (
  * A descriptor is what a supervisor hands to the process it starts: systemd's first is 3. The path of a Unix socket is
  * left in place, for it was not made here; that of a descriptor Node does not know, so the address is unnamed.
  *
- * A `net.Server` keeps its own listeners for `"connection"`, if it has any, and they see each socket first. Where
- * somebody else closes it, this server is closed as well: it accepts no more, and `serveForever` returns.
+ * A `net.Server` keeps its own listeners for `"connection"`, if it has any, and they see each socket first; one
+ * that they have adopted is theirs. Where somebody else closes it, this server is closed as well: it accepts no more, and
+ * `serveForever` returns.
  *
  * In a worker of `node:cluster` a descriptor is one of the primary's, as Node has it.
  *

@@ -202,6 +202,26 @@ describe("a server that is adopted", () => {
       assert.isFalse(server.listening)
     }))
 
+  it.scopedLive("does not serve the sockets that its own listeners have adopted", () =>
+    Effect.gen(function*() {
+      const scope = yield* Effect.scope
+      const server = yield* listening((socket) => {
+        const own = NodeNetwork.fromSocket(socket).pipe(
+          Effect.flatMap(({ close, reader, writer }) =>
+            Effect.zipRight(Effect.flatMap(reader.readExactly(5), (bytes) => writer.write(bytes)), close)
+          ),
+          Effect.orDie,
+          Scope.extend(scope)
+        )
+        Effect.runFork(own)
+      })
+      yield* NodeNetwork.startServerOn(server, { gracePeriod: 0 }, greet("ours"))
+      const peer = yield* rawConnect({ port: portOf(server), host: v4 })
+      peer.read().socket.write("hello")
+      yield* until(() => peer.ended)
+      assert.strictEqual(peer.text, "hello")
+    }))
+
   it.scopedLive("can be adopted again when it was closed and listens again", () =>
     Effect.gen(function*() {
       const server = yield* listening()

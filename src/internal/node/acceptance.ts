@@ -15,6 +15,7 @@ import type { Acceptor, Transport } from "../../Transport.js"
 import { AcceptedTransports } from "./accepted.js"
 import { descriptorLimit, descriptorOf, firstReserved } from "./descriptors.js"
 import type { SocketSettings } from "./socketSettings.js"
+import { ownerOf } from "./transport.js"
 
 /** @internal */
 export class Acceptance {
@@ -45,6 +46,10 @@ export class Acceptance {
     prepare?: ((socket: Net.Socket) => void) | undefined
   ): () => void {
     const onConnection = (socket: Net.Socket) => {
+      // One of its own listeners has adopted it.
+      if (ownerOf(socket) !== undefined) {
+        return
+      }
       prepare?.(socket)
       const transport = transports.make(socket)
       if (descriptorOf(socket) >= this.reserved) {
