@@ -85,7 +85,12 @@ export interface DirectionOptions {
 export interface Link {
   /** What is sent from now on goes by these conditions. What they don't say stays as it is. Both directions. */
   setConditions(conditions: LinkConditions, options?: DirectionOptions | undefined): Effect.Effect<void>
-  /** Resets both ends now (`ECONNRESET`), after what they have received. What was on its way is lost. */
+  /**
+   * Resets both ends now (`ECONNRESET`), after what they have received. What was on its way is lost.
+   *
+   * The peer has it as the system tells it. Over a real Unix socket that is an end in order, unless this end has left
+   * something unread; and an end that had seen the other's end notices it with its next write (`"BrokenPipe"`).
+   */
   readonly reset: Effect.Effect<void>
   /** Resets both ends once so many bytes have been received, and not one more. */
   resetAfter(bytes: number, options?: DirectionOptions | undefined): Effect.Effect<void>

@@ -7,8 +7,9 @@
  *
  * It does as a kernel and a network do, as far as a program can tell: connecting takes a round trip, the server gets its
  * connection half a round trip later; what was sent before a close arrives, and what nobody read is answered with a reset;
- * a reset drops what had not left; data for an end that is gone brings one back. An acknowledgement takes no time, so what
- * a reader takes makes room for the writer at once.
+ * a reset drops what had not left; data for an end that is gone brings one back; who has seen the peer's end notices a
+ * reset with the next write (`"BrokenPipe"`). Over a Unix socket an abort is an end in order, unless something was left
+ * unread. An acknowledgement takes no time, so what a reader takes makes room for the writer at once.
  *
  * What it does not have: packets that are lost and sent again (a partition holds them back, however long), queues that
  * connections wait in to be accepted (`backlog`), and permissions (`mode`, ports below 1024). `noDelay`, `keepAlive` and

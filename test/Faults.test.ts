@@ -144,6 +144,29 @@ for (const { name, pair, run } of carriers) {
         assert.equal((yield* Effect.flip(connection.reader.read(1))).reason, "Reset")
       }))
 
+    run("a reset after the peer's end is noticed by the next write, or not at all", () =>
+      Effect.gen(function*() {
+        for (const writes of [true, false]) {
+          const [plain, peer] = yield* pair
+          const [connection, link] = yield* Faults.attach(plain)
+          yield* peer.writer.writeEof
+          assert.equal(text(yield* connection.reader.readAll()), "")
+          yield* link.reset
+          assert.equal((yield* Effect.flip(peer.reader.read(1))).reason, "Reset")
+          assert.isFalse(yield* connection.isClosing)
+          if (writes) {
+            yield* connection.writer.write("x")
+          } else {
+            yield* connection.close
+          }
+          const reason = yield* connection.awaitClosed
+          assert.equal(
+            reason._tag === "Failed" && reason.error._tag === "ConnectionError" ? reason.error.reason : reason._tag,
+            writes ? "BrokenPipe" : "Peer"
+          )
+        }
+      }))
+
     run("stalls at a place, and goes on", () =>
       Effect.gen(function*() {
         const [plain, peer] = yield* pair

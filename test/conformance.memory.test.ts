@@ -47,6 +47,22 @@ describe("the test network", () => {
   over.virtual(Conformance.connection(overTestNetwork))
 })
 
+const overUnix = (options: Connection.Options) =>
+  Effect.gen(function*() {
+    const accepted = yield* Deferred.make<Connection.Connection>()
+    yield* Network.startUnixServer(
+      "/run/socket",
+      { gracePeriod: 0, ...options },
+      (connection) => Effect.zipRight(Deferred.succeed(accepted, connection), connection.awaitClosed)
+    )
+    const left = yield* Network.openUnixConnection("/run/socket", options)
+    return { left, right: yield* Deferred.await(accepted) }
+  }).pipe(Effect.provide(TestNetwork.layer))
+
+describe("the test network, over a Unix socket", () => {
+  over.virtual(Conformance.connection(overUnix, { reset: false }))
+})
+
 const fragments = (options: Connection.Options) => TestNetwork.pair({ ...options, conditions: { fragment: 1 } })
 
 describe("the test network, with every byte alone", () => {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Address from "../src/Address.js"
-import { Endpoint, type EndpointObserver } from "../src/internal/endpoint.js"
+import { Endpoint, type EndpointObserver, UnixEndpoint } from "../src/internal/endpoint.js"
 import { InterposedEnd } from "../src/internal/interposed.js"
 import { Pipe, type PipeConditions } from "../src/internal/pipe.js"
 import { Random } from "../src/internal/random.js"
@@ -35,18 +35,18 @@ class Log implements TransportReceiver {
     void this.events.push(failure === undefined ? "<closed>" : `<${failure.reason}>`)
 }
 
-const connected = () => {
+const connected = (End: typeof Endpoint = Endpoint) => {
   const [here, there] = [Address.tcp("127.0.0.1", 1), Address.tcp("127.0.0.1", 2)]
   const [out, back] = [pipe(), pipe()]
-  const a = new Endpoint(here, there, out, back, observer)
-  const b = new Endpoint(there, here, back, out, observer)
+  const a = new End(here, there, out, back, observer)
+  const b = new End(there, here, back, out, observer)
   a.established = b.established = true
   const [log, peerLog] = [new Log(), new Log()]
   return { a, b, log, peerLog }
 }
 
-const open = () => {
-  const ends = connected()
+const open = (End: typeof Endpoint = Endpoint) => {
+  const ends = connected(End)
   ends.a.start(ends.log)
   ends.b.start(ends.peerLog)
   return ends
@@ -127,7 +127,53 @@ describe("an end", () => {
     assert.deepEqual(coming.log.events, ["<end>"])
     coming.a.write([bytes("x")])
     await settle()
-    assert.deepEqual([coming.log.events, coming.peerLog.events], [["<end>", "<Reset>"], ["<closed>"]])
+    assert.deepEqual([coming.log.events, coming.peerLog.events], [["<end>"], ["<closed>"]])
+    coming.a.write([bytes("y")])
+    assert.deepEqual(coming.log.events, ["<end>"])
+    await settle()
+    assert.deepEqual(coming.log.events, ["<end>", "<BrokenPipe>"])
+  })
+
+  it("that has seen the peer's end does not notice a reset, unless it has something to send", async () => {
+    for (const how of ["end", "destroy", "abort"] as const) {
+      const { a, b, log } = open()
+      b.end()
+      await settle()
+      b.abort()
+      await settle()
+      assert.deepEqual(log.events, ["<end>"])
+      a[how]()
+      a[how]()
+      await settle()
+      assert.deepEqual(log.events, ["<end>", "<closed>"])
+    }
+    const { a, b, log } = open()
+    b.pause()
+    b.end()
+    a.write([bytes("123456")])
+    await settle()
+    b.abort()
+    await settle()
+    assert.deepEqual(log.events, ["<end>", "<BrokenPipe>"])
+  })
+
+  it("over a Unix socket ends in order when it is aborted, unless there is something that it has not taken", async () => {
+    const inOrder = open(UnixEndpoint)
+    inOrder.a.write([bytes("123456")])
+    inOrder.a.abort()
+    await settle()
+    assert.deepEqual([inOrder.log.events, inOrder.peerLog.events], [["<closed>"], ["1234", "<end>"]])
+    inOrder.b.write([bytes("x")])
+    await settle()
+    assert.deepEqual(inOrder.peerLog.events, ["1234", "<end>", "<BrokenPipe>"])
+
+    const untaken = open(UnixEndpoint)
+    untaken.b.pause()
+    untaken.a.write([bytes("x")])
+    await settle()
+    untaken.b.abort()
+    await settle()
+    assert.deepEqual([untaken.log.events, untaken.peerLog.events], [["<Reset>"], ["<closed>"]])
   })
 
   it("is told of a reset while it is paused", async () => {

@@ -2,7 +2,8 @@
  * One end of a connection that two pipes lead to and from: a transport.
  *
  * It does as a kernel does. What was sent before a close still arrives; a close on data that nobody took is a reset, and
- * so is the answer to data for an end that is gone.
+ * so is the answer to data for an end that is gone. An end that has seen its peer's waits for nothing more from there, and
+ * so takes no notice of a reset before it writes.
  */
 import type * as Address from "../Address.js"
 import type { Transport, TransportFailure, TransportReceiver } from "../Transport.js"
@@ -13,6 +14,10 @@ import type { Pipe, PipeSink, PipeSource } from "./pipe.js"
 /** What the peer's reset is to this end. */
 export const resetByPeer = (): TransportFailure =>
   connectionFailure(Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET", syscall: "read" }))
+
+/** What writing is where nobody is left to read. */
+const brokenPipe = (): TransportFailure =>
+  connectionFailure(Object.assign(new Error("write EPIPE"), { code: "EPIPE", syscall: "write" }))
 
 /** Who is told what an end does. */
 export interface EndpointObserver {
@@ -42,6 +47,8 @@ export class Endpoint implements Transport, PipeSource, PipeSink {
   private paused = false
   private ending = false
   private endReported = false
+  /** It was reset after the peer's end, and has not noticed. */
+  private broken = false
   /** No more is delivered but the close. */
   protected gone = false
   private closed = false
@@ -90,6 +97,9 @@ export class Endpoint implements Transport, PipeSource, PipeSink {
       if (bytes.length > 0) {
         this.observer.onSent(this, "data", bytes)
         this.out.write(bytes)
+        if (this.broken) {
+          this.fail(brokenPipe())
+        }
       }
     }
   }
@@ -104,21 +114,31 @@ export class Endpoint implements Transport, PipeSource, PipeSink {
   }
 
   destroy(): void {
+    this.leave("destroyed")
+  }
+
+  abort(): void {
+    this.reset()
+  }
+
+  /** Ends at once: in order, or by a reset where there is something that nobody took. */
+  protected leave(how: Ending): void {
     if (this.gone) {
       return
     }
     if (this.inward.hasUntaken) {
-      return this.abort()
+      return this.reset()
     }
     if (!this.ending) {
       this.ending = true
       this.observer.onSent(this, "end", nothing)
     }
     this.out.endNow()
-    this.close("destroyed")
+    this.close(how)
   }
 
-  abort(): void {
+  /** Ends at once, and the peer is told so by a reset. */
+  reset(): void {
     if (!this.gone) {
       this.observer.onSent(this, "reset", nothing)
       this.out.reset(resetByPeer())
@@ -147,7 +167,7 @@ export class Endpoint implements Transport, PipeSource, PipeSink {
 
   /** Both directions have ended in order. */
   protected get hasEnded(): boolean {
-    return this.endReported && this.out.ended
+    return this.endReported && (this.out.ended || (this.broken && this.ending))
   }
 
   protected closeIfEnded(): void {
@@ -177,11 +197,16 @@ export class Endpoint implements Transport, PipeSource, PipeSink {
 
   onData(bytes: Bytes): void {
     if (this.gone) {
-      this.out.reset(resetByPeer())
+      this.answerWhenGone()
       return
     }
     this.observer.onReceived(this, "data", bytes)
     this.receiver?.onData(bytes)
+  }
+
+  /** Data has come for an end that is gone. */
+  protected answerWhenGone(): void {
+    this.out.reset(resetByPeer())
   }
 
   onEnd(): void {
@@ -196,9 +221,36 @@ export class Endpoint implements Transport, PipeSource, PipeSink {
   onReset(failure: TransportFailure): void {
     if (!this.gone) {
       this.observer.onReceived(this, "reset", nothing)
-      this.failure = failure
-      this.out.close()
-      this.close("reset")
+      if (!this.endReported) {
+        this.fail(failure)
+      } else if (failure.reason === "BrokenPipe" || this.out.queued > 0) {
+        this.fail(brokenPipe())
+      } else {
+        this.out.close()
+        this.broken = true
+      }
     }
+  }
+
+  protected fail(failure: TransportFailure): void {
+    this.failure = failure
+    this.out.close()
+    this.close("reset")
+  }
+}
+
+/**
+ * One end of a connection over a Unix socket. There are no packets, so a write knows at once that nobody is left to read,
+ * and to abort is to end in order.
+ *
+ * @internal
+ */
+export class UnixEndpoint extends Endpoint {
+  override abort(): void {
+    this.leave("aborted")
+  }
+
+  protected override answerWhenGone(): void {
+    this.out.reset(brokenPipe())
   }
 }

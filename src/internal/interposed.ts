@@ -76,6 +76,15 @@ export class InterposedEnd extends Endpoint {
     return this.lower.writeProgress
   }
 
+  /** A failure of what is below is one that was noticed. */
+  override onReset(failure: TransportFailure): void {
+    if (this.lowerClosed && !this.gone) {
+      this.fail(failure)
+    } else {
+      super.onReset(failure)
+    }
+  }
+
   private onLowerClosed(failure: TransportFailure | undefined): void {
     this.lowerClosed = true
     if (this.gone) {

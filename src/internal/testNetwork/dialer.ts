@@ -94,7 +94,7 @@ const shakeHands = (
             remoteAddress: server.remoteAddress,
             error: errnoError("accept", code, Address.format(server.localAddress))
           })
-          server.abort()
+          server.reset()
         }
       })
       receiver.onConnected(client)
@@ -113,7 +113,7 @@ const accept = (world: World, link: Link, { acceptor }: Listening): void => {
   const server = link.ends[1]
   if (acceptor === undefined) {
     // It was closed meanwhile.
-    server.abort()
+    server.reset()
   } else {
     world.recorder?.note(link, "server", "accepts")
     acceptor.onTransport(server)

@@ -8,7 +8,7 @@ import type { LinkConditions } from "../../Faults.js"
 import { makeStatic, ResolveError, type Service as ResolverService } from "../../Resolver.js"
 import type { TlsProvider } from "../../Transport.js"
 import type { Bytes } from "../bytes.js"
-import { Endpoint, type EndpointEvent, type EndpointObserver } from "../endpoint.js"
+import { Endpoint, type EndpointEvent, type EndpointObserver, UnixEndpoint } from "../endpoint.js"
 import { Lane, LinkImpl, linksByAddress, override } from "../link.js"
 import { applyConditions } from "../linkConditions.js"
 import { partitioned, Pipe, type PipeConditions } from "../pipe.js"
@@ -167,8 +167,9 @@ export class World {
         }
       }
     }
-    const client = new Endpoint(local, remote, there.pipe, back.pipe, observer)
-    const server = new Endpoint(copyOf(remote), copyOf(local), back.pipe, there.pipe, observer)
+    const End = remote._tag === "UnixAddress" ? UnixEndpoint : Endpoint
+    const client = new End(local, remote, there.pipe, back.pipe, observer)
+    const server = new End(copyOf(remote), copyOf(local), back.pipe, there.pipe, observer)
     client.startTls = this.tls?.upgrade
     server.startTls = this.tls?.upgrade
     const control = new LinkImpl(there, back)
