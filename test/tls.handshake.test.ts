@@ -488,4 +488,14 @@ describeTls("arguments", () => {
       const { tls } = yield* accepted
       assert.deepStrictEqual(Option.getOrThrow(tls).serverName, Option.some("xn--bcher-kva.example"))
     }))
+  it.scopedLive("for an address that is written in an unusual way send no name", () =>
+    Effect.gen(function*() {
+      const { accepted, port } = yield* listening()
+      const client = yield* dialling(port, { serverName: "127.1" })
+      assert.isTrue(Option.getOrThrow(client.tls).authorized)
+      const { tls } = yield* accepted
+      assert.deepStrictEqual(Option.getOrThrow(tls).serverName, Option.none())
+      const error = yield* expectTlsError(dialling(port, { serverName: "127.2" }))
+      assert.match(error.message, /checked for "127.2".*127\.0\.0\.2/)
+    }))
 })

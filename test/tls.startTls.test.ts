@@ -215,6 +215,29 @@ describeTls("startTls", () => {
       assert.strictEqual(yield* closeTag(thrice.client), "Peer")
     }))
 
+  it.scopedLive("counts what waits once, however many layers it waits in", () =>
+    Effect.gen(function*() {
+      const size = 10_000_000
+      for (let layers = 1; layers <= 3; layers++) {
+        let ends: Ends = yield* tcp.open({ limit: 1000 })
+        for (let i = 0; i < layers; i++) {
+          ends = yield* upgraded(ends)
+        }
+        const { client } = ends
+        yield* Effect.addFinalizer(() => client.abort)
+        yield* Effect.fork(Effect.either(client.writer.write(new Uint8Array(size))))
+        let most = 0
+        for (let turn = 0; turn < 50; turn++) {
+          yield* turns()
+          most = Math.max(most, yield* client.writer.bufferedBytes)
+        }
+        // Records add less than one part in a hundred.
+        assert.isAtMost(most, size * 1.01 ** layers)
+        assert.isAbove(most, size / 2)
+        yield* client.abort
+      }
+    }))
+
   it.scopedLive("over a connection that has TLS from the start is TLS in TLS as well", () =>
     Effect.gen(function*() {
       const { accepted, onError, stayingHandler } = collecting()

@@ -129,15 +129,17 @@ class LayeredTlsTransport extends TlsTransport {
     return this.ciphertext.ended
   }
 
+  /** What waits here waits below as well, encrypted, and until the transport has taken it in both places there. */
   override get bufferedBytes(): number {
     const plain = super.bufferedBytes
     return this.dropped || this.lowerClosed
       ? plain
-      : plain + this.ciphertext.writableLength + this.lower.bufferedBytes
+      : Math.max(plain, this.ciphertext.writableLength, this.lower.bufferedBytes)
   }
 
   get writeProgress(): number | undefined {
-    return this.bufferedBytes + (this.lower.writeProgress ?? 0)
+    const { bufferedBytes, writeProgress = 0 } = this.lower
+    return super.bufferedBytes + this.ciphertext.writableLength + bufferedBytes + writeProgress
   }
 
   override destroy(): void {

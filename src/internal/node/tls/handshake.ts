@@ -138,7 +138,8 @@ export const connectTls = (
   Effect.clockWith((clock) =>
     asyncOwned<Transport, TlsError>((resume) => {
       const name = options.serverName ?? host
-      const dnsName = name === undefined || Net.isIP(name) !== 0 ? undefined : dnsNameOf(name)
+      const expected = name === undefined ? undefined : expectedOf(name)
+      const dnsName = expected !== undefined && Net.isIP(expected) === 0 ? expected : undefined
       const verify = options.verify ?? true
       let dropSession = ignore
       const attach = (carrier: Duplex, settle: Settle): NodeTls.TLSSocket => {
@@ -151,7 +152,7 @@ export const connectTls = (
           ...connectContext(options),
           rejectUnauthorized: verify,
           // An address is never sent (RFC 6066 §3), but the certificate must be for it.
-          ...(name === undefined ? {} : dnsName === undefined ? { host: name } : { servername: dnsName }),
+          ...(expected === undefined ? {} : dnsName === undefined ? { host: expected } : { servername: dnsName }),
           ...alpnOf(options),
           ...(session === undefined ? {} : { session: Buffer.from(session) })
         })
@@ -193,6 +194,9 @@ export const connectTls = (
       return Effect.sync(begin(lower, options, sessionOf, clockTimers(clock), attach, done))
     })
   )
+
+/** What the certificate must be for. An address may be written in a way that is none yet, such as "127.1". */
+const expectedOf = (name: string): string => Net.isIP(name) === 0 ? dnsNameOf(name) : name
 
 /** As it goes over the wire: without the dot that ends it, in ASCII. */
 const dnsNameOf = (name: string): string => {
