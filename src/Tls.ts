@@ -135,6 +135,9 @@ export interface ServerOptions extends CommonOptions {
    * A server with these resumes no sessions, unless `minVersion` is `"TLSv1.3"` and clients are not asked for certificates.
    * For Node resumes under any name what was made under any other, and with the certificate that was accepted there; and
    * of a session of TLS 1.2 that is resumed it does not tell the name.
+   *
+   * The keys should all be of one kind (RSA, EC), those of these options and those of the names: Node presents one
+   * certificate of a name's context, and beside it what these options have for keys of another kind.
    */
   readonly contexts?: { readonly [serverName: string]: NamedContext } | undefined
   /**
@@ -187,6 +190,12 @@ export type NamedClientOptions =
 
 /**
  * How a server goes over to TLS.
+ *
+ * **Details**
+ *
+ * What is made of the certificates, keys and names is kept for the next connections that go over with the same ones, of
+ * the latest eight, whether it is the same object that says so or not. So clients resume their sessions from one
+ * connection to the next.
  *
  * @since 0.1.0
  * @category options

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Net from "node:net"
@@ -14,7 +15,7 @@ import type * as Connection from "../src/Connection.js"
 import * as Network from "../src/Network.js"
 import { ReadAheadError, TlsError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
-import type * as Tls from "../src/Tls.js"
+import * as Tls from "../src/Tls.js"
 import { certificates, describeTls } from "./support/certificates.js"
 import { chunkings } from "./support/chunkings.js"
 import { leavesNoHandles } from "./support/handles.js"
@@ -189,6 +190,62 @@ describeTls("startTls", () => {
       assert.strictEqual(yield* Fiber.join(read), "ConnectionError Closed")
       assert.strictEqual(yield* Fiber.join(exactly), "ConnectionError Closed")
       yield* echoes(secure)
+    }))
+
+  it.scopedLive.each(versions)(
+    "resumes the sessions of clients that come back: %s",
+    (version) =>
+      Effect.gen(function*() {
+        const { accepted, stayingHandler } = collecting()
+        const server = yield* Network.startServer({ host: "127.0.0.1", gracePeriod: 0 }, stayingHandler)
+        const sessions = Tls.makeSessionCache()
+        const resumed: Array<boolean> = []
+        for (const tls of [{}, {}, { alpnProtocols: ["a"] }]) {
+          const client = yield* Network.openConnection({ host: "127.0.0.1", port: portOf(server) })
+          const ends = yield* upgraded(
+            { client, server: yield* accepted },
+            asClient({ ...only(version), sessions }),
+            // As programs do: said anew for each connection.
+            asServer({ ...tls, key: Redacted.make(certificates.server.key) })
+          )
+          yield* echoes(ends)
+          resumed.push(Option.getOrThrow(ends.client.tls).resumed)
+        }
+        assert.deepStrictEqual(resumed, [false, true, false])
+      }).pipe(Effect.provide(NodeNetwork.layer))
+  )
+
+  it.scopedLive("presents and asks for what it is told to, whatever one before it was told to", () =>
+    Effect.gen(function*() {
+      const { client, named, renewed, server } = certificates
+      const bytes = Buffer.from(server.certificate)
+      const changing = { certificate: [bytes], key: [server.key], contexts: { "one.example.org": named } }
+      const presented = (serverTls: Tls.ServerOptions, clientTls: Tls.ClientOptions = {}) =>
+        Effect.scoped(Effect.gen(function*() {
+          const ends = yield* upgraded(yield* tcp.open(), asClient(clientTls), { role: "server", ...serverTls })
+          yield* echoes(ends)
+          yield* Effect.addFinalizer(() => Effect.zipRight(ends.client.abort, ends.server.abort))
+          const { peerCertificate } = Option.getOrThrow(ends.client.tls)
+          const { authorized } = Option.getOrThrow(ends.server.tls)
+          return [Option.getOrThrow(peerCertificate).subject["CN"], authorized]
+        }))
+      const asking = { ca: certificates.ca.certificate, requestCertificate: true }
+      const identity = { certificate: client.certificate, key: client.key }
+      for (let round = 0; round < 2; round++) {
+        assert.deepStrictEqual(yield* presented(server), ["localhost", false])
+        assert.deepStrictEqual(yield* presented({ ...server, ...asking }, identity), ["localhost", true])
+        assert.deepStrictEqual(yield* presented(renewed), ["renewed", false])
+        assert.deepStrictEqual(yield* presented({ ...server, contexts: { localhost: renewed } }), ["renewed", false])
+        assert.deepStrictEqual(yield* presented(changing), ["localhost", false])
+        const again: typeof changing = { ...changing, contexts: { "one.example.org": { ...named } } }
+        assert.deepStrictEqual(yield* presented(again), ["localhost", false])
+        // The same objects, with something else in them.
+        changing.key[0] = renewed.key
+        changing.certificate[0] = Buffer.from(renewed.certificate)
+        assert.deepStrictEqual(yield* presented(changing), ["renewed", false])
+        changing.key[0] = server.key
+        changing.certificate[0] = bytes
+      }
     }))
 
   it.scopedLive("works once more on top: TLS in TLS, in TLS", () =>

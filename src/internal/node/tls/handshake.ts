@@ -12,6 +12,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Struct from "effect/Struct"
 import { constants, createHash } from "node:crypto"
 import { EventEmitter } from "node:events"
 import * as Net from "node:net"
@@ -38,6 +39,7 @@ import {
   prepareSessions
 } from "./material.js"
 import { overSocket } from "./overSocket.js"
+import { Recent } from "./recent.js"
 import { type Carrier, Session, sessionOf, type TlsTransport } from "./transport.js"
 
 const defaultHandshakeTimeout = Duration.seconds(60)
@@ -269,7 +271,12 @@ export class ServerContext {
   }
 
   /** Begins a handshake, and returns the function that gives it up. */
-  accept(lower: Transport, timers: Timers, done: (exit: Exit.Exit<Transport, TlsError>) => void): () => void {
+  accept(
+    lower: Transport,
+    timers: Timers,
+    done: (exit: Exit.Exit<Transport, TlsError>) => void,
+    options: Tls.CommonOptions = this.options
+  ): () => void {
     const attach = (carrier: Duplex, settle: Settle): undefined => {
       const view: View = Object.create(this.view)
       const settleOnce: Settle = (outcome) => {
@@ -282,7 +289,7 @@ export class ServerContext {
       view.remoteAddress = lower.remoteAddress
       EventEmitter.prototype.emit.call(view, "connection", carrier)
     }
-    return begin(lower, this.options, sessionOf, timers, attach, done)
+    return begin(lower, options, sessionOf, timers, attach, done)
   }
 }
 
@@ -366,7 +373,23 @@ const rejection = (socket: NodeTls.TLSSocket): Error | undefined => {
  * @internal
  */
 export const serverContext = (options: Tls.ServerOptions): Effect.Effect<ServerContext, TlsError> =>
-  Effect.try({ try: () => new ServerContext(options), catch: (error) => invalidOptions(error) })
+  contextBy(() => new ServerContext(options))
+
+const contextBy = (make: () => ServerContext): Effect.Effect<ServerContext, TlsError> =>
+  Effect.try({ try: make, catch: (error) => invalidOptions(error) })
+
+/** Those of connections that went over to TLS one by one. */
+const recent = new Recent((options: Tls.ServerOptions) => new ServerContext(options))
+
+/** What has nothing to do with the context. */
+const ownOptions = [
+  "role",
+  "residue",
+  "handshakeTimeout",
+  "shutdownTimeout",
+  "allowTruncation",
+  "maxHandshakes"
+] as const
 
 /**
  * The handshake of a connection that goes over to TLS.
@@ -375,7 +398,9 @@ export const serverContext = (options: Tls.ServerOptions): Effect.Effect<ServerC
  */
 export const upgrade = (lower: Transport, options: Tls.Upgrade): Effect.Effect<Transport, TlsError> =>
   options.role === "client" ? connectTls(lower, options, undefined) : Effect.flatMap(
-    Effect.zip(serverContext(options), Effect.clock),
+    Effect.zip(contextBy(() => recent.get(Struct.omit(options, ...ownOptions))), Effect.clock),
     ([context, clock]) =>
-      asyncOwned<Transport, TlsError>((resume) => Effect.sync(context.accept(lower, clockTimers(clock), resume)))
+      asyncOwned<Transport, TlsError>((resume) =>
+        Effect.sync(context.accept(lower, clockTimers(clock), resume, options))
+      )
   )

@@ -3,6 +3,7 @@ import * as Redacted from "effect/Redacted"
 import { constants, createPrivateKey, randomBytes, X509Certificate } from "node:crypto"
 import * as NodeTls from "node:tls"
 import type * as Tls from "../../../Tls.js"
+import { Recent } from "./recent.js"
 
 /** The tag of every DER structure that is of interest here. */
 const derSequence = 0x30
@@ -173,57 +174,26 @@ export const prepareSessions = (context: NodeTls.SecureContext, resumes: boolean
   }
 }
 
-type Authorities = Pick<Tls.CommonOptions, "ca" | "crl" | "minVersion" | "maxVersion">
-
-/** Contexts that hold no secret, and are made of what nobody can have changed since. The latest comes first. */
-const recent: Array<{ readonly of: Authorities; readonly context: NodeTls.SecureContext }> = []
-const capacity = 8
-
-const same = (a: Authorities["ca"], b: Authorities["ca"]): boolean => {
-  if (a === b || a === undefined || b === undefined) {
-    return a === b
-  }
-  const [all, others] = [list<Tls.Material>(a), list<Tls.Material>(b)]
-  return all.length === others.length && all.every((material, i) => material === others[i])
-}
-
-const isText = (material: Authorities["ca"]): boolean =>
-  material === undefined || list<Tls.Material>(material).every((one) => typeof one === "string")
+/** Contexts that hold no secret. */
+const recent = new Recent((rules: Pick<Tls.CommonOptions, "ca" | "crl" | "minVersion" | "maxVersion">) =>
+  NodeTls.createSecureContext(contextOptions(rules))
+)
 
 /**
- * The context of one connection, as the options of `tls.connect`. To read certificates takes as long as the rest of the
- * handshake. So a context that says whom to trust is kept for the next connection that says the same; any other is
- * Node's to make, which frees it with the connection.
+ * The context of one connection, as the options of `tls.connect`. One that only says whom to trust is kept for the next
+ * connection that says the same; any other is Node's to make, which frees it with the connection.
  *
  * @internal
  */
 export const connectContext = (options: Tls.CommonOptions): NodeTls.ConnectionOptions => {
   const { ca, certificate, crl, key, maxVersion, minVersion, passphrase } = options
   const secureContext = broughtContext(options)
-  if (secureContext !== undefined) {
-    return { secureContext }
-  }
-  const isPublic = certificate === undefined && key === undefined && passphrase === undefined
-  if (ca === undefined || !isPublic || !isText(ca) || !isText(crl)) {
-    return contextOptions(options)
-  }
-  const found = recent.findIndex(({ of }) =>
-    of.minVersion === minVersion && of.maxVersion === maxVersion && same(of.ca, ca) && same(of.crl, crl)
-  )
-  const [entry] = found < 0
-    ? [{
-      of: { ca: copy(ca), crl: copy(crl), minVersion, maxVersion },
-      context: NodeTls.createSecureContext(contextOptions(options))
-    }]
-    : recent.splice(found, 1)
-  recent.unshift(entry!)
-  recent.length = Math.min(recent.length, capacity)
-  return { secureContext: entry!.context }
+  return secureContext !== undefined
+    ? { secureContext }
+    : ca !== undefined && certificate === undefined && key === undefined && passphrase === undefined
+    ? { secureContext: recent.get({ ca, crl, minVersion, maxVersion }) }
+    : contextOptions(options)
 }
-
-/** An array may change later. */
-const copy = (material: Authorities["ca"]): Authorities["ca"] =>
-  material === undefined || typeof material === "string" ? material : list<Tls.Material>(material).slice()
 
 /**
  * Application protocols. Node does not survive an empty name (RFC 7301 §3.1 has 1 to 255 bytes).
