@@ -12,7 +12,8 @@
  * unread. An acknowledgement takes no time, so what a reader takes makes room for the writer at once.
  *
  * What it does not have: packets that are lost and sent again (a partition holds them back, however long), queues that
- * connections wait in to be accepted (`backlog`), and permissions (`mode`, ports below 1024). `noDelay`, `keepAlive` and
+ * connections wait in to be accepted (`backlog`), permissions (`mode`, ports below 1024), and directories: a socket may
+ * have any path that Linux has room for, and is found by that path as it was written. `noDelay`, `keepAlive` and
  * `lookupHints` are taken, and change nothing.
  *
  * @since 0.1.0

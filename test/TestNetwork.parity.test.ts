@@ -1,7 +1,10 @@
-/** How a connection comes to its end, in memory as in reality: each session over both. */
+/** How a connection comes to its end, and what becomes of addresses, in memory as in reality: each session over both. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, type Scope } from "effect"
-import { Connection, Network, TestNetwork } from "effect-netstreams"
+import type { Address } from "effect-netstreams"
+import { Connection, Network, NodeNetwork, type Server, TestNetwork } from "effect-netstreams"
+import * as Path from "node:path"
+import { directory } from "./support/directory.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { tcp, unix } from "./support/tlsPeers.js"
 
@@ -165,3 +168,158 @@ for (const { how, open, where } of kinds) {
     }
   })
 }
+
+const handler = (connection: Connection.Connection) => connection.awaitClosed
+
+const listen = (options: Partial<Network.ListenOptions> = {}) =>
+  Network.startServer({ host: "127.0.0.1", gracePeriod: 0, closeTimeout: 0, ...options }, handler)
+
+const portOf = (address: Address.Address): number => {
+  assert(address._tag === "TcpAddress")
+  return address.port
+}
+
+const dial = (server: Server.Server, options: Partial<Network.ConnectOptions> = {}) =>
+  Network.openConnection({ host: "127.0.0.1", port: portOf(server.addresses[0]), closeTimeout: 0, ...options })
+
+const codeOf = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.match(effect, {
+    onSuccess: () => "ok",
+    onFailure: (error) => "code" in error ? Option.getOrElse(error.code as Option.Option<string>, () => "") : error._tag
+  })
+
+const listenUnix = (path: string, options: Network.UnixListenOptions = {}) =>
+  Network.startUnixServer(path, { gracePeriod: 0, closeTimeout: 0, ...options }, handler)
+
+const dialUnix = (path: string) => Network.openUnixConnection(path, { closeTimeout: 0 })
+
+const linux = process.platform === "linux"
+
+interface Program {
+  readonly name: string
+  readonly run: (directory: string) => Effect.Effect<ReadonlyArray<unknown>, unknown, Scope.Scope | Network.Network>
+  readonly gives: ReadonlyArray<unknown>
+}
+
+const programs: ReadonlyArray<Program> = [
+  {
+    name: "what is bound and does not serve leaves its port to others, and serves when they are gone",
+    run: () =>
+      Effect.gen(function*() {
+        const first = yield* listen({ startServing: false })
+        const port = portOf(first.addresses[0])
+        const second = yield* listen({ port, startServing: false })
+        const third = yield* listen({ port, host: undefined })
+        const error = yield* Effect.flip(first.startServing)
+        assert.equal(error._tag, "ListenError")
+        assert.deepEqual(error.address, first.addresses[0])
+        const late = yield* codeOf(listen({ port, startServing: false }))
+        const elsewhere = yield* codeOf(listen({ port, host: "127.0.0.2", startServing: false }))
+        const dialled = yield* codeOf(dial(first))
+        yield* third.close
+        const refused = yield* codeOf(dial(first))
+        return [
+          [error.reason, Option.getOrNull(error.code), late, elsewhere, dialled, refused],
+          [yield* codeOf(first.startServing), yield* codeOf(second.startServing), yield* first.isServing],
+          [yield* second.isServing, yield* codeOf(dial(second))]
+        ]
+      }),
+    gives: [
+      ["AddressInUse", "EADDRINUSE", "EADDRINUSE", "EADDRINUSE", "ok", "ECONNREFUSED"],
+      ["ok", "EADDRINUSE", true],
+      [false, "ok"]
+    ]
+  },
+  {
+    name: "a port that the system chose for a connection is nobody else's at that address",
+    run: () =>
+      Effect.gen(function*() {
+        const server = yield* listen()
+        const other = yield* listen()
+        const port = portOf((yield* dial(server)).localAddress)
+        return [
+          yield* codeOf(listen({ port })),
+          yield* codeOf(listen({ port, startServing: false })),
+          yield* codeOf(listen({ port, host: "0.0.0.0" })),
+          yield* codeOf(dial(other, { localPort: port })),
+          yield* codeOf(dial(other, { localPort: port, localAddress: "127.0.0.2" })),
+          yield* codeOf(listen({ port, host: "127.0.0.3" })),
+          // One that was bound is shared.
+          yield* codeOf(listen({ port: portOf((yield* dial(server, { localAddress: "127.0.0.1" })).localAddress) }))
+        ]
+      }),
+    gives: ["EADDRINUSE", "EADDRINUSE", "EADDRINUSE", "EADDRINUSE", "ok", "ok", "ok"]
+  },
+  {
+    name: "a port may be dialled from that is bound and not listened on",
+    run: () =>
+      Effect.gen(function*() {
+        const server = yield* listen()
+        const bound = yield* listen({ startServing: false })
+        const localPort = portOf(bound.addresses[0])
+        return [yield* codeOf(dial(server, { localPort })), yield* codeOf(bound.startServing)]
+      }),
+    gives: ["ok", "ok"]
+  },
+  {
+    name: "the file of a server that does not serve is taken by another, and then lost",
+    run: (directory) =>
+      Effect.gen(function*() {
+        const path = Path.join(directory, "s")
+        const first = yield* listenUnix(path, { startServing: false })
+        const refused = yield* codeOf(dialUnix(path))
+        const kept = yield* codeOf(listenUnix(path, { unlinkStale: false }))
+        const second = yield* listenUnix(path)
+        const error = yield* Effect.flip(first.startServing)
+        assert.include(error.message, "another server has taken the place")
+        const taken = yield* codeOf(dialUnix(path))
+        yield* second.close
+        const gone = yield* codeOf(dialUnix(path))
+        yield* first.startServing
+        return [refused, kept, error.reason, taken, gone, yield* codeOf(dialUnix(path))]
+      }),
+    gives: ["ECONNREFUSED", "EADDRINUSE", "AddressInUse", "ok", "ENOENT", "ok"]
+  },
+  {
+    name: "names that can't be those of a socket",
+    run: (directory) =>
+      Effect.all(
+        [`${directory}/a\0b`, `${directory}/${"a".repeat(120)}`, `\0${"a".repeat(108)}`].flatMap((path) => [
+          codeOf(listenUnix(path)),
+          codeOf(dialUnix(path))
+        ])
+      ),
+    gives: ["EINVAL", "EINVAL", "ENAMETOOLONG", "ENAMETOOLONG", "ENAMETOOLONG", "ENAMETOOLONG"]
+  },
+  {
+    name: "abstract names",
+    run: (directory) =>
+      Effect.gen(function*() {
+        const name = `\0${directory}`
+        const absent = yield* codeOf(dialUnix(name))
+        const server = yield* listenUnix(name, { startServing: false })
+        const twice = yield* codeOf(listenUnix(name))
+        const dropped = yield* dialUnix(name)
+        const nothing = yield* dropped.reader.readAll()
+        yield* server.startServing
+        const { reader } = yield* dialUnix(name)
+        yield* server.closeClients
+        return [
+          [absent, twice, nothing.length, (yield* reader.readAll()).length],
+          yield* codeOf(listenUnix(`\0${Path.basename(directory).padEnd(107, "x")}`))
+        ]
+      }),
+    gives: [["ECONNREFUSED", "EADDRINUSE", 0, 0], "ok"]
+  }
+]
+
+describe.runIf(linux)("addresses", () => {
+  for (const [where, layer] of [["really", NodeNetwork.layer], ["in memory", TestNetwork.layer]] as const) {
+    for (const { gives, name, run } of programs) {
+      it.scopedLive(`${name}, ${where}`, () =>
+        Effect.gen(function*() {
+          assert.deepEqual(yield* run(yield* directory), gives)
+        }).pipe(Effect.provide(layer)))
+    }
+  }
+})

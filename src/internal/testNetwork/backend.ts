@@ -11,9 +11,10 @@ import { dialTls } from "../dialTls.js"
 import { codeOf } from "../errno.js"
 import { withResolver } from "../programResolver.js"
 import { timelineOf } from "../timelineOf.js"
+import { problemOf } from "../unixPath.js"
 import { tcpDialer, unixDialer } from "./dialer.js"
 import type { Host } from "./host.js"
-import { listenTcp, listenUnix, pathProblem } from "./listener.js"
+import { listenTcp, listenUnix } from "./listener.js"
 import type { World } from "./world.js"
 
 const detail = Option.some("this network has no TLS: make it with { tls: NodeNetwork.tls }")
@@ -66,7 +67,7 @@ export const backendOf = (world: World, host: Host): Backend => {
 
     connectUnix: (path, options, restore) =>
       Effect.clockWith((clock) => {
-        const problem = pathProblem(path)
+        const problem = problemOf(path, "linux")
         const dialer = unixDialer(world, host, timelineOf(clock))
         return problem !== undefined
           ? Effect.fail(

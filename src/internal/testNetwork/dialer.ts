@@ -12,6 +12,7 @@ import type { AttemptFailure, AttemptReceiver, Dialer } from "../dial.js"
 import { addressReason } from "../errno.js"
 import { errnoError } from "../errnoError.js"
 import type { Timeline } from "../timeline.js"
+import { isAbstract } from "../unixPath.js"
 import { canonical, dialledAddress, type Host, isWildcard, type Listening } from "./host.js"
 import type { Destination } from "./plan.js"
 import type { Link, World } from "./world.js"
@@ -138,7 +139,9 @@ export const tcpDialer = (world: World, host: Host, timeline: Timeline): Dialer<
     const source = isWildcard(own) ? host.sourceFor(address) : own
     const target = world.hostAt(address, host)
     const remote = Address.tcp(address, to.port)
-    const port = source === undefined || target === undefined ? undefined : host.takePort(ownPort, source, remote)
+    const port = source === undefined || target === undefined
+      ? undefined
+      : host.takePort(local === undefined ? undefined : ownPort, source, remote)
     if (port === undefined) {
       const code = source === undefined ? "ENETUNREACH" : target === undefined ? "EHOSTUNREACH" : "EADDRNOTAVAIL"
       receiver.onFailed(failed(code, to))
@@ -171,7 +174,11 @@ export const unixDialer = (
     const link = world.lay([host, host], Address.unix(), to, timeline)
     const findListening = (): Listening | string => {
       const file = host.sockets.get(path)
-      return file === undefined ? "ENOENT" : file.acceptor === undefined ? "ECONNREFUSED" : file
+      return file === undefined && !isAbstract(path)
+        ? "ENOENT"
+        : file?.acceptor === undefined
+        ? "ECONNREFUSED"
+        : file
     }
     return shakeHands(world, link, { host, path }, findListening, receiver)
   },

@@ -17,11 +17,6 @@ export interface Listening {
   acceptor: Acceptor | undefined
 }
 
-/** The file of a Unix socket. It is stale when whoever made it is gone. */
-export interface UnixSocket extends Listening {
-  readonly stale: boolean
-}
-
 /** A hold on one address. */
 interface Hold {
   readonly address: Address.TcpAddress
@@ -29,9 +24,10 @@ interface Hold {
   readonly reusePort: boolean
 }
 
-/** That of a listener. */
+/** That of a listener. What is only bound leaves the address to others, as on Linux with `SO_REUSEADDR`. */
 export interface Binding extends Hold {
   readonly listening: Listening
+  listens: boolean
 }
 
 const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.")
@@ -61,7 +57,10 @@ export class Host {
   private readonly bindings: Array<Binding> = []
   /** Those that connections use which were dialled here, and for each the two addresses of every such connection. */
   private readonly ports: Map<number, Set<string>> = new Map()
-  readonly sockets: Map<string, UnixSocket> = new Map()
+  /** The ports that the system chose for connections from any address: nobody else gets those. */
+  private readonly chosen: Map<number, Hold> = new Map()
+  /** The files of Unix sockets, and their abstract names. Whoever made one that refuses may be gone. */
+  readonly sockets: Map<string, Listening> = new Map()
   private nextPort = firstEphemeral
   private turn = 0
 
@@ -92,11 +91,26 @@ export class Host {
     if (!this.has(binding.address.host)) {
       return "EADDRNOTAVAIL"
     }
-    if (this.bindings.some((other) => conflict(binding, other))) {
+    if (this.isTaken(binding)) {
       return "EADDRINUSE"
     }
     this.bindings.push(binding)
     return undefined
+  }
+
+  /** Listens on what is bound, or says why not. */
+  listen(binding: Binding): string | undefined {
+    if (!binding.listens && this.isTaken(binding)) {
+      return "EADDRINUSE"
+    }
+    binding.listens = true
+    return undefined
+  }
+
+  private isTaken(hold: Hold): boolean {
+    const chosen = this.chosen.get(hold.address.port)
+    return (chosen !== undefined && overlap(hold, chosen)) ||
+      this.bindings.some((other) => other.listens && conflict(hold, other))
   }
 
   unbind(binding: Binding): void {
@@ -141,17 +155,17 @@ export class Host {
     const hold: Hold = { address: Address.tcp(address, port), ipv6Only: false, reusePort: false }
     return !this.has(address)
       ? "EADDRNOTAVAIL"
-      : this.bindings.some((binding) => conflict(hold, binding))
+      : this.isTaken(hold)
       ? "EADDRINUSE"
       : undefined
   }
 
   /**
    * Takes a port for a connection: that which was asked for, where no other connection has the same two ends; any other
-   * number of connections may have it as well. One that was not asked for nobody else has.
+   * number of connections may have it as well. One that was not asked for nobody else has; 0 asks for any.
    */
-  takePort(asked: number, from: string, to: Address.TcpAddress): number | undefined {
-    const port = asked === 0 ? this.freePort() : asked
+  takePort(asked: number | undefined, from: string, to: Address.TcpAddress): number | undefined {
+    const port = asked === undefined || asked === 0 ? this.freePort() : asked
     if (port === undefined) {
       return undefined
     }
@@ -161,6 +175,9 @@ export class Host {
       return undefined
     }
     this.ports.set(port, connections.add(connection))
+    if (asked === undefined) {
+      this.chosen.set(port, { address: Address.tcp(from, port), ipv6Only: false, reusePort: false })
+    }
     return port
   }
 
@@ -169,6 +186,7 @@ export class Host {
     connections?.delete(endsOf(from.host, to))
     if (connections?.size === 0) {
       this.ports.delete(from.port)
+      this.chosen.delete(from.port)
     }
   }
 }

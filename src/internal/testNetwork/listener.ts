@@ -11,30 +11,41 @@ import { errnoError } from "../errnoError.js"
 import { ipFamily } from "../ipAddress.js"
 import { listenError } from "../listenError.js"
 import { type Targets, targetsOf } from "../listenTargets.js"
+import { isAbstract, problemOf } from "../unixPath.js"
 import { type Binding, canonical, type Host, type Listening } from "./host.js"
 
-const failed = (address: Address.Address, code: string, message?: string): Effect.Effect<never, ListenError> =>
-  Effect.fail(listenError(address, errnoError("listen", code, Address.format(address), message)))
+interface Problem {
+  readonly address: Address.Address
+  readonly code: string
+  readonly message?: string | undefined
+}
 
+const failed = ({ address, code, message }: Problem): Effect.Effect<never, ListenError> =>
+  Effect.fail(listenError(address, errnoError("listen", code, Address.format(address), message), message))
+
+/** `listen` says why the address can't be listened on, by the address and the system's name for it. */
 const makeListener = (
   addresses: Arr.NonEmptyReadonlyArray<Address.Address>,
   listening: Listening,
   acceptor: Acceptor,
   startServing: boolean | undefined,
+  listen: () => Problem | undefined,
   free: () => void
-): Listener => {
+): Effect.Effect<Listener, ListenError> => {
   let closed = false
-  const start = () => {
+  const start = Effect.suspend(() => {
+    const problem = closed ? undefined : listen()
+    if (problem !== undefined) {
+      return failed(problem)
+    }
     if (!closed) {
       listening.acceptor = acceptor
     }
-  }
-  if (startServing !== false) {
-    start()
-  }
-  return {
+    return Effect.void
+  })
+  const listener: Listener = {
     addresses,
-    start: Effect.sync(start),
+    start,
     close: Effect.sync(() => {
       if (!closed) {
         closed = true
@@ -43,16 +54,17 @@ const makeListener = (
       }
     })
   }
+  return Effect.as(startServing === false ? Effect.void : Effect.onError(start, () => listener.close), listener)
 }
 
-/** Binds every target to one port, or to as many as there are until one is taken. */
+/** Binds every target to one port, and listens there if that is wanted. */
 const bindAll = (
   host: Host,
   targets: Targets,
   port: number,
   options: TcpListenOptions,
   listening: Listening
-): Arr.NonEmptyReadonlyArray<Binding> | { readonly address: Address.TcpAddress; readonly code: string } => {
+): Arr.NonEmptyReadonlyArray<Binding> | Problem => {
   const ipv6Only = options.ipv6Only ?? targets.addresses.some((address) => ipFamily(address) === 4)
   const bound: Array<Binding> = []
   const missing = new Set<string>()
@@ -61,9 +73,10 @@ const bindAll = (
       address: Address.tcp(canonical(address), port),
       ipv6Only,
       reusePort: options.reusePort ?? false,
+      listens: false,
       listening
     }
-    const code = host.bind(binding)
+    const code = host.bind(binding) ?? (options.startServing === false ? undefined : host.listen(binding))
     if (code === undefined) {
       bound.push(binding)
     } else if (!(code === "EADDRNOTAVAIL" && targets.allowLack(missing.add(address)))) {
@@ -72,6 +85,17 @@ const bindAll = (
     }
   }
   return bound as Arr.NonEmptyArray<Binding>
+}
+
+/** Listens on all that is bound, or on as much as there is until one is taken. */
+const listenOnAll = (host: Host, bindings: ReadonlyArray<Binding>): Problem | undefined => {
+  for (const binding of bindings) {
+    const code = host.listen(binding)
+    if (code !== undefined) {
+      return { address: binding.address, code }
+    }
+  }
+  return undefined
 }
 
 /**
@@ -95,37 +119,26 @@ export const listenTcp = (
       // A port that no one uses is free on every address.
       const port = options.port === undefined || options.port === 0 ? host.freePort() : options.port
       if (port === undefined) {
-        return failed(Address.tcp(targets.addresses[0]!, 0), "EADDRINUSE", "all ports are in use")
+        return failed({
+          address: Address.tcp(targets.addresses[0]!, 0),
+          code: "EADDRINUSE",
+          message: "all ports are in use"
+        })
       }
       const bound = bindAll(host, targets, port, options, listening)
-      return "code" in bound ? failed(bound.address, bound.code) : Effect.succeed(
-        makeListener(
-          Arr.map(bound, (binding) => binding.address),
-          listening,
-          acceptor,
-          options.startServing,
-          () => bound.forEach((binding) => host.unbind(binding))
-        )
+      return "code" in bound ? failed(bound) : makeListener(
+        Arr.map(bound, (binding) => binding.address),
+        listening,
+        acceptor,
+        options.startServing,
+        () => listenOnAll(host, bound),
+        () => bound.forEach((binding) => host.unbind(binding))
       )
     }
   )
 
-/** What Linux allows (`sun_path`), in bytes. */
-const longestPath = 107
-
-/** Why a path can't be that of a socket. */
-export const pathProblem = (path: string): Error | undefined => {
-  const length = new TextEncoder().encode(path).length
-  return length <= longestPath ? undefined : errnoError(
-    "bind",
-    "ENAMETOOLONG",
-    path,
-    `the path of a socket can have ${longestPath} bytes, and this one has ${length}`
-  )
-}
-
 /**
- * Listens on a path of a host.
+ * Listens on a path of a host, or on an abstract name.
  *
  * @internal
  */
@@ -137,19 +150,37 @@ export const listenUnix = (
 ): Effect.Effect<Listener, ListenError> =>
   Effect.suspend(() => {
     const address = Address.unix(path)
-    const problem = pathProblem(path)
+    const problem = problemOf(path, "linux")
     if (problem !== undefined) {
       return Effect.fail(listenError(address, problem, problem.message))
     }
     const present = host.sockets.get(path)
-    if (present !== undefined && (!present.stale || options.unlinkStale === false)) {
-      return failed(address, "EADDRINUSE")
+    // A file on which nobody listens is there for the taking.
+    if (present !== undefined && (present.acceptor !== undefined || options.unlinkStale === false)) {
+      return failed({ address, code: "EADDRINUSE" })
     }
-    const socket = { acceptor: undefined, stale: false }
+    const socket: Listening = { acceptor: isAbstract(path) ? refusing : undefined }
     host.sockets.set(path, socket)
-    return Effect.succeed(makeListener([address], socket, acceptor, options.startServing, () => {
-      if (host.sockets.get(path) === socket) {
-        host.sockets.delete(path)
+    return makeListener(
+      [address],
+      socket,
+      acceptor,
+      options.startServing,
+      () => {
+        const present = host.sockets.get(path)
+        if (present === undefined || present === socket) {
+          host.sockets.set(path, socket)
+          return undefined
+        }
+        return { address, code: "EADDRINUSE", message: "another server has taken the place" }
+      },
+      () => {
+        if (host.sockets.get(path) === socket) {
+          host.sockets.delete(path)
+        }
       }
-    }))
+    )
   })
+
+/** An abstract name can't be had without listening on it. */
+const refusing: Acceptor = { onTransport: (transport) => transport.abort(), onError: () => {} }

@@ -139,7 +139,7 @@ class ServiceImpl implements Api.Service {
   readonly addStaleSocket: Api.Service["addStaleSocket"] = (path, host = localhost.name) =>
     this.withHosts([host], ([host]) => {
       if (!host!.sockets.has(path)) {
-        host!.sockets.set(path, { acceptor: undefined, stale: true })
+        host!.sockets.set(path, { acceptor: undefined })
       }
     })
 
