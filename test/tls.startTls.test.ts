@@ -208,6 +208,7 @@ describeTls("startTls", () => {
             // As programs do: said anew for each connection.
             asServer({ ...tls, key: Redacted.make(certificates.server.key) })
           )
+          yield* Effect.addFinalizer(() => ends.client.abort)
           yield* echoes(ends)
           resumed.push(Option.getOrThrow(ends.client.tls).resumed)
         }
