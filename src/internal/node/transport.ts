@@ -161,7 +161,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
 
   /** `node:tls` is loaded by the programs that use it. */
   startTls(lower: Transport, options: Tls.Upgrade): Effect.Effect<Transport, TlsError> {
-    return Effect.flatMap(Effect.promise(() => import("./tls/handshake.js")), ({ upgrade }) => upgrade(lower, options))
+    return Effect.flatMap(Effect.promise(() => import("./tls/upgrade.js")), ({ upgrade }) => upgrade(lower, options))
   }
 
   get bufferedBytes(): number {

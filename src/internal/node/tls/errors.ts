@@ -1,5 +1,6 @@
 /** What OpenSSL and Node say about a handshake that failed, and what comes after one, as what a person can act on. */
 import * as Option from "effect/Option"
+import type { TLSSocket } from "node:tls"
 import type * as Address from "../../../Address.js"
 import { TlsError } from "../../../NetworkError.js"
 import type { TransportFailure } from "../../../Transport.js"
@@ -109,6 +110,21 @@ export const handshakeError = (
       : Option.fromNullable(protocolProblem(cause, code) ?? (ended ? undefined : messageOf(cause))),
     remoteAddress: Option.some(remoteAddress)
   })
+}
+
+/**
+ * What Node has against the peer's certificate. Of a client's it says only that the connection was reset, when it is Node
+ * who did not accept it.
+ *
+ * @internal
+ */
+export const rejection = (socket: TLSSocket): Error | undefined => {
+  const problem: unknown = socket.authorizationError
+  return problem === null || problem === undefined
+    ? undefined
+    : problem instanceof Error
+    ? problem
+    : Object.assign(new Error(String(problem)), { code: String(problem) })
 }
 
 /** Node has names for some of OpenSSL's objections, and a client is told of the others in OpenSSL's words. */

@@ -13,7 +13,7 @@ import type { AcceptError, Acceptor, Listener, Transport } from "../../../Transp
 import { clockTimers } from "../../clockTimers.js"
 import type { Timers } from "../../connectionState.js"
 import { Places } from "../../places.js"
-import { type ServerContext, serverContext } from "./handshake.js"
+import { type ServerContext, serverContext } from "./serverContext.js"
 
 /** How many connections may wait for their handshake to begin, where their number is limited. */
 const mostWaiting = 1000
