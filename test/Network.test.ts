@@ -351,7 +351,8 @@ describe("what the system refuses to connect is a ConnectError", () => {
       assert.deepStrictEqual(error.attempts, [])
       assert.strictEqual(error.target, "nobody.invalid:80")
       assert.match(error.message, /^connect to nobody\.invalid:80: .*(no address|not found|exist|name)/i)
-    }))
+      // Where nobody answers, the system asks again and again before it gives up.
+    }), 60_000)
 
   it.scopedLive("where there is no such path: NotFound", () =>
     Effect.gen(function*() {

@@ -1,8 +1,8 @@
 /**
  * A certificate authority for the length of one test file: what it issues is made by `openssl` when a test first asks for
- * it, in a temporary directory that goes with the process. Nothing is kept, and nothing is ever trusted elsewhere.
+ * it, in a temporary directory that goes with the file's last test. Nothing is kept, and nothing is ever trusted elsewhere.
  */
-import { describe, it } from "@effect/vitest"
+import { afterAll, describe, it } from "@effect/vitest"
 import { spawnSync } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
@@ -42,10 +42,16 @@ export const describeTls = (name: string, suite: () => void): void => {
 
 let directory: string | undefined
 
+// The process does not end by itself, so that its end is no occasion.
+afterAll(() => {
+  if (directory !== undefined) {
+    Fs.rmSync(directory, { recursive: true, force: true })
+  }
+})
+
 const file = (name: string): string => {
   if (directory === undefined) {
     const made = directory = Fs.mkdtempSync(Path.join(Os.tmpdir(), "netstreams-tls-"))
-    process.once("exit", () => Fs.rmSync(made, { recursive: true, force: true }))
     // `openssl ca` is the one command that sets dates, and it wants its books kept.
     Fs.writeFileSync(
       Path.join(made, "openssl.cnf"),
