@@ -61,7 +61,10 @@ export interface Options {
   readonly conditions?: LinkConditions | undefined
   /** What chance goes by: 0 by default. The same seed gives the same jitter and the same cuts. */
   readonly seed?: number | undefined
-  /** Further machines, and the numeric addresses of each. Their names can be looked up. */
+  /**
+   * Further machines, and the numeric addresses of each, which can't be those of a loopback: that every machine has for
+   * itself. Their names can be looked up.
+   */
   readonly hosts?: Readonly<Record<string, string | ReadonlyArray<string>>> | undefined
   /** Whether everything is noted that the connections do, for `transcript`: no by default, for it keeps every byte. */
   readonly record?: boolean | undefined

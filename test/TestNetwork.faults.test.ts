@@ -140,6 +140,23 @@ describe("names", () => {
       assert.equal(yield* now, 4000)
     }).pipe(simulated()))
 
+  it.effect("fail with the code that the system has for it", () =>
+    Effect.gen(function*() {
+      const code = (name: string, options?: { readonly family?: 4 | 6 }) =>
+        Effect.map(Effect.flip(Network.openConnection({ host: name, port: 80, ...options })), (error) => {
+          assert(error._tag === "ConnectError")
+          return Option.getOrNull(error.code)
+        })
+      assert.equal(yield* code("elsewhere"), "ENOTFOUND")
+      assert.equal(yield* code("a", { family: 6 }), "ENOTFOUND")
+      for (const [reason, expected] of [["Temporary", "EAI_AGAIN"], ["Unknown", null]] as const) {
+        yield* TestNetwork.failLookup("a", { reason })
+        assert.equal(yield* code("a"), expected)
+      }
+      const error = yield* Effect.flip(Network.startServer({ host: "elsewhere" }, echo))
+      assert.deepEqual(error.code, Option.some("ENOTFOUND"))
+    }).pipe(simulated()))
+
   it.effect("a host that joins can be reached, and only once", () =>
     Effect.gen(function*() {
       yield* TestNetwork.addHost("late", ["192.0.2.50", "2001:db8::50"])

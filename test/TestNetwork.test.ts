@@ -350,6 +350,14 @@ describe("addresses and names", () => {
       const name = yield* Effect.exit(TestNetwork.make({ hosts: { a: "b" } }))
       assert(Exit.isFailure(name))
       assert.match(Cause.pretty(name.cause), /the address of a must be numeric, got "b"/)
+      for (const address of ["127.0.0.5", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::"]) {
+        const own = yield* Effect.exit(TestNetwork.make({ hosts: { a: ["192.0.2.7", address] } }))
+        assert(Exit.isFailure(own))
+        assert.include(
+          Cause.pretty(own.cause),
+          `the address of a must be one by which others reach it, got "${address}"`
+        )
+      }
     }).pipe(run))
 })
 

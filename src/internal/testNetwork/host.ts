@@ -30,7 +30,8 @@ export interface Binding extends Hold {
   listens: boolean
 }
 
-const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.")
+/** Whether an address is one by which a machine reaches itself. */
+export const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.")
 
 /** Whether an address stands for any that the machine has. */
 export const isWildcard = (address: string): boolean => address === "::" || address === "0.0.0.0"

@@ -16,7 +16,7 @@ import { applyConditions, conditionProblems, perfect, seedProblem } from "../lin
 import * as network from "../network.js"
 import { timelineOf } from "../timelineOf.js"
 import { backendOf } from "./backend.js"
-import { canonical, type Host, localhost } from "./host.js"
+import { canonical, type Host, isLoopback, isWildcard, localhost } from "./host.js"
 import { Recorder } from "./transcript.js"
 import { World } from "./world.js"
 
@@ -26,12 +26,18 @@ const list = (addresses: string | ReadonlyArray<string>): ReadonlyArray<string> 
 const addressProblem = (name: string, address: string): argument.Problem =>
   ipFamily(address) === 0 ? `the address of ${name} must be numeric, got ${JSON.stringify(address)}` : undefined
 
+/** Every host has a loopback, and reaches itself by it. */
+const ownProblem = (name: string, address: string): argument.Problem =>
+  isLoopback(canonical(address)) || isWildcard(canonical(address))
+    ? `the address of ${name} must be one by which others reach it, got ${JSON.stringify(address)}`
+    : undefined
+
 const hostProblems = (hosts: NonNullable<Api.Options["hosts"]>): ReadonlyArray<argument.Problem> => {
   const seen = new Map<string, string>()
   return Object.entries(hosts).flatMap(([name, addresses]) => [
     argument.notEmpty("the name of a host", name),
     ...list(addresses).map((address) => {
-      const problem = addressProblem(name, address)
+      const problem = addressProblem(name, address) ?? ownProblem(name, address)
       if (problem !== undefined) {
         return problem
       }

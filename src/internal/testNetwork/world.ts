@@ -32,6 +32,14 @@ export interface Link {
   onHeld: (() => void) | undefined
 }
 
+/** What the system calls it. */
+const lookupCodes: { readonly [Reason in ResolveError["reason"]]: string | undefined } = {
+  NameNotFound: "ENOTFOUND",
+  NoAddress: "ENOTFOUND",
+  Temporary: "EAI_AGAIN",
+  Unknown: undefined
+}
+
 /** Two hosts, whichever comes first. */
 const pairOf = (a: string, b: string): string => [a, b].sort().join("\0")
 
@@ -64,7 +72,9 @@ export class World {
         const answer = reason === undefined
           ? this.resolverOfNames.lookup(host, options)
           : Effect.fail(new ResolveError({ reason, host, family: Option.fromNullable(options?.family) }))
-        return delay === undefined ? answer : Effect.delay(answer, delay)
+        const coded = Effect.mapError(answer, ({ family, host, reason }) =>
+          new ResolveError({ reason, host, family, code: Option.fromNullable(lookupCodes[reason]) }))
+        return delay === undefined ? coded : Effect.delay(coded, delay)
       })
   }
 
