@@ -179,8 +179,9 @@ export const repeat: {
  */
 export interface PlayOptions {
   /**
-   * How long a step may wait for the program, by the `Clock`. Without limit by default: a program that neither sends nor
-   * ends is then waited for until its scope does.
+   * How long the script may wait for the program to send something, or to read what it is sent, by the `Clock`. Whatever
+   * comes begins it anew, so a step that is met bit by bit may take longer. Without limit by default: a program that
+   * neither sends nor ends is then waited for until its scope does.
    */
   readonly timeout?: Duration.DurationInput | undefined
 }

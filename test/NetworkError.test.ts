@@ -401,6 +401,15 @@ describe("NetworkError", () => {
       )
     })
 
+    it("who takes it only to reset it", () => {
+      const reset = attempt(Address.tcp("127.0.0.1", 80), "Refused", "ECONNRESET")
+      const error = { reason: "Refused", code: Option.some("ECONNRESET") } as const
+      assert.strictEqual(
+        new NetworkError.ConnectError({ ...error, target: "127.0.0.1:80", attempts: [reset] }).message,
+        "connect to 127.0.0.1:80: whoever listens there has reset it at once (ECONNRESET)"
+      )
+    })
+
     it("what became of each address, where there were several", () => {
       const { detail: _, ...rest } = connect.full
       assert.strictEqual(

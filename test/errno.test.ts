@@ -5,6 +5,7 @@ import { addressReason, codeOf, connectionFailure, connectionReason } from "../s
 
 const addressReasons = {
   ECONNREFUSED: "Refused",
+  ECONNRESET: "Refused",
   EAGAIN: "Refused",
   ENOTSOCK: "Refused",
   ETIMEDOUT: "TimedOut",

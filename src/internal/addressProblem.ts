@@ -21,6 +21,8 @@ export const addressProblems: Record<AddressReason, string> = {
 // That of a Unix socket on Linux; elsewhere it can't be told from nobody who listens.
 const isQueueFull = Option.contains("EAGAIN")
 
+const isReset = Option.contains("ECONNRESET")
+
 /**
  * Why it could not be connected to.
  *
@@ -29,6 +31,8 @@ const isQueueFull = Option.contains("EAGAIN")
 export const connectProblem = (reason: AddressReason, code: Option.Option<string>): string =>
   reason === "Refused" && isQueueFull(code)
     ? "the queue of whoever listens there is full"
+    : reason === "Refused" && isReset(code)
+    ? "whoever listens there has reset it at once"
     // It is this end that has none.
     : reason === "AddressNotAvailable"
     ? "this machine has no address of that family, or no free port, to connect from"

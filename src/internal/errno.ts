@@ -10,8 +10,9 @@ import type { AddressReason } from "../NetworkError.js"
 import type { TransportFailure } from "../Transport.js"
 
 const addressReasons = new Map<string, AddressReason>([
-  // Nobody listens, or whoever does has no room for one more.
+  // Nobody listens, or whoever does has no room for one more, and may have taken the connection to say so.
   ["ECONNREFUSED", "Refused"],
+  ["ECONNRESET", "Refused"],
   ["EAGAIN", "Refused"],
   ["EWOULDBLOCK", "Refused"],
   // A path that is no socket: on Linux it is refused.
