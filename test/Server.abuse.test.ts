@@ -1,9 +1,12 @@
 /** The quick part of the abuse: a few clients of every kind, in processes of their own. `npm run soak` is the long one. */
-import { assert, describe, it } from "@effect/vitest"
+import { afterAll, assert, describe, it } from "@effect/vitest"
+import { killAll } from "./soak/process.js"
 import * as scenarios from "./soak/scenarios.js"
 import { leavesNoHandles } from "./support/handles.js"
 
 leavesNoHandles()
+
+afterAll(killAll)
 
 /** Processes take their time to start on a machine that is busy. */
 const patience = 60_000

@@ -14,6 +14,14 @@ interface Message {
   readonly body: unknown
 }
 
+/** What has been started and has not ended. */
+const running = new Set<Program>()
+
+/** Ends what a scenario has left that failed or was not done in time. */
+export const killAll = async (): Promise<void> => {
+  await Promise.all(Array.from(running, (program) => program.kill()))
+}
+
 export class Program {
   private questions = 0
   private readonly pending = new Map<number, (answer: unknown) => void>()
@@ -33,7 +41,8 @@ export class Program {
         this.pending.delete(number)
       }
     })
-    this.ended = once(child, "exit")
+    running.add(this)
+    this.ended = once(child, "exit").finally(() => running.delete(this))
   }
 
   /** Starts `test/soak/<name>.ts` and waits for its first word. */
@@ -97,6 +106,8 @@ export class Program {
 
 /** The other end of the channel. */
 export const serveChannel = (answer: (question: any) => unknown): void => {
+  // Nobody is left to ask.
+  process.on("disconnect", () => process.exit())
   process.on("message", ({ body, number }: Message) => {
     void Promise.resolve(answer(body)).then((body) => process.send?.({ number, body } satisfies Message))
   })

@@ -49,11 +49,19 @@ const withPrograms = async <A>(
   }
 }
 
-/** Node has raised the soft limit to the hard one, so that is what there is. */
-const needDescriptors = (count: number): void => {
+/** Of a process: Node has raised the soft limit to the hard one, so that is what there is. */
+const mostDescriptors = (): number => {
   const limit = Number(execSync("ulimit -Hn", { encoding: "utf8", shell: "/bin/sh" }))
+  return Number.isNaN(limit) ? Infinity : limit
+}
+
+/** What a process holds beside its connections. */
+const otherDescriptors = 100
+
+const needDescriptors = (count: number): void => {
+  const limit = mostDescriptors()
   assert.ok(
-    !(limit < count),
+    count <= limit,
     `takes ${count} descriptors, and a process may have ${limit}: raise the limit (ulimit -Hn)`
   )
 }
@@ -62,7 +70,7 @@ const noReports = (reports: ReadonlyArray<string>) => assert.deepEqual(reports, 
 
 /** Many connections are opened and held, and each of them is served before and after. */
 export const hold = async (connections: number): Promise<Figures> => {
-  needDescriptors(connections + 100)
+  needDescriptors(connections + otherDescriptors)
   return withPrograms({ gracePeriod: 0 }, 1, async (server, clients) => {
     const before = await server.memory()
     const [opened, opening] = await timed(() => clients.open("held", server.port, connections))
@@ -88,6 +96,10 @@ export const hold = async (connections: number): Promise<Figures> => {
     }
   })
 }
+
+/** As many of them as a process may hold here. */
+export const holdAtMost = (connections: number): Promise<Figures> =>
+  hold(Math.min(connections, mostDescriptors() - otherDescriptors))
 
 /** Slow clients send a byte now and then; one that behaves must not feel it. */
 export const drip = (connections: number, measured: number, every: number, strict: boolean): Promise<Figures> =>
