@@ -392,6 +392,26 @@ describe("a timeline", () => {
     later()
   })
 
+  it("keeps little of what was called off, and the order of the rest", async () => {
+    const watch = new Stopwatch()
+    const timeline = new ClockTimeline(watch)
+    const { heap } = (timeline as unknown as { readonly agenda: { readonly heap: ReadonlyArray<unknown> } }).agenda
+    const seen: Array<number> = []
+    const times = Array.from({ length: 5000 }, (_, i) => 1 + (i * 7919) % 100)
+    let longest = 0
+    times.forEach((time, i) => {
+      const cancel = timeline.at(time, () => seen.push(i))
+      if (i % 100 !== 0) {
+        cancel()
+      }
+      longest = Math.max(longest, heap.length)
+    })
+    assert.isBelow(longest, 200)
+    await watch.advance(200)
+    const kept = times.flatMap((time, i) => i % 100 === 0 ? [[time, i] as const] : [])
+    assert.deepEqual(seen, kept.sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(([, i]) => i))
+  })
+
   it("runs what is due by a clock that counts in nanoseconds", async () => {
     const watch = new Stopwatch()
     const rounded = (millis: number) => Math.round(millis * 1e6) / 1e6
