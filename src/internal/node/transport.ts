@@ -15,6 +15,7 @@
  * from us; `intake.ts` has what becomes of that.
  */
 import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
 import * as Net from "node:net"
 import type * as Stream from "node:stream"
 import * as Address from "../../Address.js"
@@ -457,12 +458,22 @@ export class SocketTransport extends StreamTransport<Net.Socket> {
    *
    * When data and a reset are there at the same time, as they are after a pause, libuv reads the data, sees that the
    * connection has hung up, and reports an end in order: what a peer that crashed could not send any more would not be
-   * missed. A write of nothing puts nothing on the wire, and fails on a connection that was reset.
+   * missed. A write of nothing puts nothing on the wire, and fails on a connection that was reset. Where nothing can be
+   * written any more, another read says the same.
    */
   override ended(): void {
     const socket = this.stream
-    if (!this.isTcp || this.ending || !socket.writable) {
+    if (!this.isTcp || this.dropped) {
       return super.ended()
+    }
+    if (this.ending || !socket.writable) {
+      const failure = hiddenReset(socket)
+      if (failure === undefined) {
+        super.ended()
+      } else {
+        socket.destroy(failure)
+      }
+      return
     }
     if (socket.writableLength > 0) {
       // What is queued will find out, in this very turn.
@@ -519,6 +530,22 @@ export const queueSizeOf = (socket: Net.Socket): number | undefined =>
   (socket as { readonly _handle?: { readonly writeQueueSize?: number | undefined } | null })._handle?.writeQueueSize
 
 const nothing = new Uint8Array(0)
+const oneByte = new Uint8Array(1)
+
+/** The reset behind an end, by a read of what has ended. On Windows, where there is no descriptor, it is not found. */
+const hiddenReset = (socket: Net.Socket): Error | undefined => {
+  const fd = (socket as { readonly _handle?: { readonly fd?: number | undefined } | null })._handle?.fd
+  // It hides behind data that came with it.
+  if (fd === undefined || fd < 0 || socket.bytesRead === 0) {
+    return undefined
+  }
+  try {
+    Fs.readSync(fd, oneByte)
+    return undefined
+  } catch (error) {
+    return codeOf(error) === "ECONNRESET" ? error as Error : undefined
+  }
+}
 
 /** Whether the end has come, though what is before it has not been read. Where Node does not say, it may have. */
 const sawEnd = (stream: Stream.Readable): boolean =>
