@@ -16,6 +16,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import * as Fs from "node:fs"
+import * as Net from "node:net"
 import { expectTypeOf } from "vitest"
 import * as Address from "../src/Address.js"
 import type * as Connection from "../src/Connection.js"
@@ -23,12 +24,13 @@ import * as Network from "../src/Network.js"
 import { ConnectionError, ListenError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import * as Server from "../src/Server.js"
+import { certificates, describeTls } from "./support/certificates.js"
 import { Random, toLatin1 } from "./support/chunkings.js"
 import { directory } from "./support/directory.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { client, counts, echo, isDone, serve, start } from "./support/memoryServer.js"
 import { MemoryListener, type MemoryOptions, settle } from "./support/memoryTransport.js"
-import { portOf, rawConnect, turns, until } from "./support/rawPeer.js"
+import { freePort, portOf, rawConnect, RawPeer, turns, until } from "./support/rawPeer.js"
 
 leavesNoHandles()
 
@@ -1221,28 +1223,85 @@ describe("Server.layer", () => {
       port: Config.integer("PORT"),
       maxConnections: Config.integer("MAX"),
       onLimit: Config.literal("pause", "reject")("ON_LIMIT"),
-      gracePeriod: Config.duration("GRACE")
+      gracePeriod: Config.duration("GRACE"),
+      onError: Config.succeed(() => Effect.void)
     })
-    const configured = (values: Record<string, string>) =>
-      Effect.flatMap(Server.Server, (server) => Effect.succeed(server.addresses)).pipe(
-        Effect.provide(Server.layerConfig(options, echo).pipe(Layer.provide(NodeNetwork.layer))),
-        Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(values))))
-      )
-    const values = { HOST: "127.0.0.1", PORT: "0", MAX: "7", ON_LIMIT: "reject", GRACE: "0 seconds" }
+    const configured =
+      (values: Record<string, string>) =>
+      <A, E, R>(use: Effect.Effect<A, E, R>): Effect.Effect<A, unknown, Exclude<R, Server.Server>> =>
+        use.pipe(
+          Effect.provide(Server.layerConfig(options, echo).pipe(Layer.provide(NodeNetwork.layer))),
+          Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(values))))
+        )
+    const values = { HOST: "127.0.0.1", PORT: "0", MAX: "1", ON_LIMIT: "reject", GRACE: "0 seconds" }
 
-    it.live("takes its options from there", () =>
+    it.scoped("takes its options from there", () =>
       Effect.gen(function*() {
-        const [address] = yield* configured(values)
-        assert(address._tag === "TcpAddress")
-        assert.strictEqual(address.host, "127.0.0.1")
-        assert.isAbove(address.port, 0)
+        const port = yield* freePort
+        const served = (yield* Effect.acquireRelease(
+          Effect.sync(() => new RawPeer(new Net.Socket({ allowHalfOpen: true }))),
+          ({ socket }) => Effect.sync(() => socket.destroy())
+        )).read().endsToo()
+        let leaving = false
+        const life = yield* Effect.gen(function*() {
+          const { addresses } = yield* Server.Server
+          assert.deepStrictEqual(addresses, [Address.tcp("127.0.0.1", port)])
+          served.socket.connect({ host: "127.0.0.1", port }).write("x")
+          yield* until(() => served.bytes === 1)
+          // It may be reset before it knows that it is connected.
+          const rejected = new RawPeer(Net.connect({ host: "127.0.0.1", port })).read()
+          yield* until(() => rejected.closed)
+          assert.strictEqual(rejected.code, "ECONNRESET")
+        }).pipe(
+          Effect.ensuring(Effect.sync(() => {
+            leaving = true
+          })),
+          configured({ ...values, PORT: `${port}`, GRACE: "10 minutes" }),
+          Effect.fork
+        )
+        yield* until(() => leaving)
+        // Whoever is being served holds the end of the layer up for as long as it says.
+        let waited = 0
+        while (!(yield* isDone(life))) {
+          yield* TestClock.adjust("10 seconds")
+          yield* turns(1)
+          waited += served.ended ? 0 : 10
+        }
+        yield* Fiber.join(life)
+        assert.isAtLeast(waited, 590)
       }))
+
+    describeTls("with a private key", () => {
+      it.scopedLive("that is read as a secret", () =>
+        Effect.gen(function*() {
+          const { ca, server: { certificate, key } } = certificates
+          const secure = Config.all({
+            host: Config.string("HOST"),
+            port: Config.integer("PORT"),
+            gracePeriod: Config.duration("GRACE"),
+            tls: Config.all({ certificate: Config.string("CERTIFICATE"), key: Config.redacted("KEY") })
+          })
+          yield* Effect.gen(function*() {
+            const port = portOf(yield* Server.Server)
+            const tls = { ca: ca.certificate }
+            const { reader, writer } = yield* Network.openConnection({ host: "localhost", family: 4, port, tls })
+            yield* writer.write("hello\n")
+            assert.strictEqual(toLatin1(yield* reader.readLine), "hello\n")
+          }).pipe(
+            Effect.scoped,
+            Effect.provide(Server.layerConfig(secure, echo).pipe(Layer.provideMerge(NodeNetwork.layer))),
+            Effect.withConfigProvider(
+              ConfigProvider.fromMap(new Map(Object.entries({ ...values, CERTIFICATE: certificate, KEY: key })))
+            )
+          )
+        }))
+    })
 
     it.live("says what is missing, and what can't be right", () =>
       Effect.gen(function*() {
-        const missing = yield* Effect.flip(configured({ ...values, PORT: "none" }))
+        const missing = yield* Effect.flip(Server.Server.pipe(configured({ ...values, PORT: "none" })))
         assert.include(String(missing), "PORT")
-        const exit = yield* Effect.exit(configured({ ...values, MAX: "0" }))
+        const exit = yield* Effect.exit(Server.Server.pipe(configured({ ...values, MAX: "0" })))
         assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
         assert.include(String(Cause.squash(exit.cause)), "maxConnections must be")
       }))
