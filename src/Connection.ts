@@ -230,8 +230,9 @@ export interface Options extends StreamReader.Options {
    * still counts: so a client that does not take its answer holds no place of a server for longer, though the handler has
    * returned. `awaitClosed` gives it then as well; reads fail with `"Closed"`, as they did since the close began.
    *
-   * What the system has taken counts as taken, and that may be some hundred kilobytes before the peer is seen to take
-   * nothing.
+   * What the system has taken counts as taken, which may be megabytes before the peer is seen to take nothing. And Linux
+   * takes more only when a third of its send buffer (`tcp_wmem`, up to 4 MB) is free again: a peer that reads slowly, but
+   * steadily, needs that long for each step, so the limit is to be longer.
    */
   readonly writeTimeout?: Duration.DurationInput | undefined
   /**

@@ -50,7 +50,7 @@ export interface StreamWriter {
    * **Interruption**: it has been handed over whole, or not at all, and whoever interrupts it is not told which. So
    * after a timeout nothing more can be said to the peer that makes sense to it: to limit writing, use the connection's
    * `writeTimeout`, or close the connection. A write that must not be broken off, such as a request on a connection that
-   * others use too, is to be made `Effect.uninterruptible`.
+   * others use too, is to be made `Effect.uninterruptible`, within `Effect.disconnect` where its caller may give it up.
    *
    * @example
    * ```ts

@@ -489,3 +489,81 @@ describe("the layer", () => {
       yield* Effect.provide(serve, fresh)
     }).pipe(Effect.scoped))
 })
+
+describe("events of one moment, simulated", () => {
+  const onVirtualTime = <A, E>(
+    program: Effect.Effect<A, E, Network.Network | Scope.Scope>,
+    conditions: NonNullable<Parameters<typeof TestNetwork.layerWith>[0]>["conditions"]
+  ): Promise<A> =>
+    program.pipe(
+      Effect.scoped,
+      Effect.provide(TestNetwork.layerWith({ conditions })),
+      TestNetwork.simulate,
+      Effect.runPromise
+    )
+
+  it("a read that loses against a time limit leaves its line to the next one", async () => {
+    const program = (pause: number) =>
+      Effect.gen(function*() {
+        yield* Network.startServer(
+          { port: 7 },
+          ({ writer }) =>
+            Effect.forEach(
+              ["1\n", "2\n", "3\n"],
+              (line) => Effect.zipRight(Effect.sleep(pause), writer.write(line)),
+              { discard: true }
+            )
+        )
+        const { reader } = yield* Network.openConnection({ host: "localhost", port: 7 })
+        let lines = ""
+        while (!(yield* reader.atEof)) {
+          const line = yield* Effect.timeoutOption(reader.readLine, 100)
+          lines += Option.isSome(line) ? text(line.value) : ""
+        }
+        return lines
+      })
+    for (const latency of [0, 10, 20, 25, 50, 100]) {
+      for (const pause of [50, 75, 100, 130, 150]) {
+        assert.strictEqual(await onVirtualTime(program(pause), { latency }), "1\n2\n3\n", `${latency}, ${pause}`)
+      }
+    }
+  })
+
+  it("of two peers that speak at once, the one that lost the race is read after", async () => {
+    const serve = (name: string) =>
+      Effect.map(
+        Network.startServer({ host: "localhost", port: 0 }, ({ reader, writer }) =>
+          Effect.zipRight(Effect.sleep(20), Effect.zipRight(writer.write(`from ${name}\n`), reader.readAll()))),
+        (server) =>
+          tcpOf(server.addresses[0]).port
+      )
+    const program = Effect.gen(function*() {
+      const ports = [yield* serve("a"), yield* serve("b")]
+      const [a, b] = yield* Effect.all(
+        ports.map((port) => Network.openConnection({ host: "localhost", port })),
+        { concurrency: 2 }
+      )
+      let all = text(yield* Effect.raceFirst(a!.reader.readLine, b!.reader.readLine))
+      for (const { reader, writer } of [a!, b!]) {
+        yield* writer.writeEof
+        all += text(yield* reader.readAll())
+      }
+      return all
+    })
+    for (const latency of [0, 10]) {
+      assert.strictEqual(await onVirtualTime(program, { latency }), "from a\nfrom b\n", `${latency}`)
+    }
+  })
+
+  it("come at times in whole milliseconds, as far as a program asks for these", async () => {
+    const program = Effect.gen(function*() {
+      yield* Network.startServer({ port: 7 }, ({ writer }) => writer.write("x".repeat(100)))
+      const { reader } = yield* Network.openConnection({ host: "localhost", port: 7 })
+      yield* reader.readAll()
+      return [yield* now, yield* Effect.clockWith((clock) => clock.currentTimeNanos)] as const
+    })
+    const [millis, nanos] = await onVirtualTime(program, { bandwidth: 30_000 })
+    assert.isTrue(Number.isInteger(millis))
+    assert.notStrictEqual(nanos, BigInt(millis) * 1_000_000n)
+  })
+})

@@ -209,7 +209,7 @@ describe("writeTimeout", () => {
     assert.deepStrictEqual(wire.look(), ["abort"])
     assert.strictEqual(
       state.writeEnding?.detail,
-      "the peer took nothing for 1s (writeTimeout), and 18 bytes are queued"
+      "the peer made no room for 1s (writeTimeout), and 18 bytes are queued"
     )
   })
 
@@ -277,7 +277,7 @@ describe("writeTimeout", () => {
     assert.strictEqual(state.closed.failure.reason, "WriteTimeout")
     assert.strictEqual(
       state.closed.failure.detail,
-      "the peer took nothing for 5s (writeTimeout), and 19 bytes are queued"
+      "the peer made no room for 5s (writeTimeout), and 19 bytes are queued"
     )
     // To a read, this side had closed it.
     assert.deepStrictEqual(fails, ["4000 Closed"])

@@ -71,6 +71,16 @@ export class Agenda {
     }
   }
 
+  /** Does what is planned next. */
+  runNext(): void {
+    if (this.nextTime !== undefined) {
+      const entry = this.removeFirst()
+      const { task } = entry
+      this.callOff(entry)
+      task?.()
+    }
+  }
+
   private insert(entry: Entry): void {
     const heap = this.heap
     let index = Math.max(1, heap.length)

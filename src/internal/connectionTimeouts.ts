@@ -224,7 +224,7 @@ export class ConnectionTimeouts {
     if (this.writeAt <= now) {
       const left = bytes(this.timed.queuedBytes)
       this.expire(
-        ending("WriteTimeout", `the peer took nothing for ${format(write)} (writeTimeout), and ${left} are queued`)
+        ending("WriteTimeout", `the peer made no room for ${format(write)} (writeTimeout), and ${left} are queued`)
       )
     } else if (this.readAt <= now) {
       this.expire(ending("ReadTimeout", `nothing came for ${format(read)} (readTimeout)`))

@@ -2,9 +2,10 @@
  * A clock that does not wait: when a program has come to rest, the time is at once that of what it waits for next.
  *
  * A program has come to rest when all microtasks have run, those in which its fibers run among them, and none of them
- * waits for a turn of the event loop. The clock looks in the next macrotask. Then everything that is due next is woken,
- * all at the same time, and the program runs on until it rests again. So a simulated day costs what the program does in
- * it, and no more.
+ * waits for a turn of the event loop. The clock looks in the next macrotask. Then what is due next is woken, and the
+ * program runs on until it rests again, before anything else that is due at the same time: as in reality, where every
+ * event has a macrotask of its own, and a read that loses against a timeout of the same moment leaves its bytes. So a
+ * simulated day costs what the program does in it, and no more.
  *
  * Fibers run in *rounds*: all that are ready, one after the other. A program that never rests (it polls by yielding, or
  * sends without end to a reader without pause) would keep both the event loop and the time where they are. So the event
@@ -49,11 +50,12 @@ export class VirtualClock extends Timeline implements Clock.Clock {
   /** Told when the program rests, and nothing is planned that could wake it. */
   onStuck: (time: number) => void = () => {}
 
-  readonly currentTimeMillis: Effect.Effect<number> = Effect.sync(() => this.time)
+  readonly currentTimeMillis: Effect.Effect<number> = Effect.sync(() => this.unsafeCurrentTimeMillis())
   readonly currentTimeNanos: Effect.Effect<bigint> = Effect.sync(() => this.unsafeCurrentTimeNanos())
 
+  /** Whole ones, as any clock gives, whatever a bandwidth or a jitter made of the time. */
   unsafeCurrentTimeMillis(): number {
-    return this.time
+    return Math.floor(this.time)
   }
 
   unsafeCurrentTimeNanos(): bigint {
@@ -130,7 +132,8 @@ export class VirtualClock extends Timeline implements Clock.Clock {
     if (next === undefined) {
       this.stuckTimer = setTimeout(() => this.onStuck(this.time), patience)
     } else {
-      this.proceed(Math.max(this.time, next))
+      this.time = Math.max(this.time, next)
+      this.agenda.runNext()
       this.advance()
     }
   }
