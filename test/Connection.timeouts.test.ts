@@ -335,6 +335,21 @@ describe("minReadRate", () => {
       assert.strictEqual(reasonOf(yield* Effect.exit(peer.reader.read(1))), "Reset")
     }))
 
+  it.scoped("gives it 5 seconds unless it says otherwise", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* pair({ minReadRate: { bytesPerSecond: 10 } })
+      const line = yield* Effect.fork(timed(connection.reader.readLine))
+      for (let i = 0; i < 5; i++) {
+        assert.isTrue(Option.isNone(yield* Fiber.poll(line)))
+        yield* peer.writer.write("x")
+        yield* settle
+        yield* pass(999)
+        assert.isTrue(Option.isNone(yield* Fiber.poll(line)))
+        yield* pass(1)
+      }
+      assert.strictEqual(yield* Fiber.join(line), "5000 RateTooLow")
+    }))
+
   it.scoped("also where each of its lines is whole", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* pair({ minReadRate })

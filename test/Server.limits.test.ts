@@ -5,8 +5,11 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as TestClock from "effect/TestClock"
 import * as Net from "node:net"
+import * as Address from "../src/Address.js"
+import { withTls } from "../src/internal/node/tls/listener.js"
 import * as Network from "../src/Network.js"
 import { OverloadError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
@@ -17,7 +20,7 @@ import { leavesNoHandles } from "./support/handles.js"
 import { client, counts, echo, isDone, serve } from "./support/memoryServer.js"
 import { MemoryListener, settle } from "./support/memoryTransport.js"
 import { portOf, rawConnect, RawPeer, turns, until } from "./support/rawPeer.js"
-import { dialling, listening } from "./support/tlsPeers.js"
+import { dialling, identity, listening } from "./support/tlsPeers.js"
 
 leavesNoHandles()
 
@@ -114,6 +117,15 @@ describe("maxConnections, pausing", () => {
       client(listener)
       yield* settle
       assert.deepStrictEqual(overloads(reports).slice(2), ["accept MaxConnections 1 1", "accept MaxConnections 1 1"])
+    }))
+
+  it.scoped("1000 may wait unless it says otherwise", () =>
+    Effect.gen(function*() {
+      const { listener, server } = yield* serve(echo, { maxConnections: 1 })
+      const clients = Array.from({ length: 1003 }, () => client(listener))
+      yield* settle
+      assert.strictEqual(yield* server.waiting, 1000)
+      assert.deepStrictEqual(clients.flatMap(({ closed }, i) => closed ? [i] : []), [1001, 1002])
     }))
 
   it.scoped("handlers that return at once let everyone through, however long the queue", () =>
@@ -222,6 +234,37 @@ describeTls("maxHandshakes", () => {
       yield* Effect.forEach(clients, Fiber.join)
       assert.deepStrictEqual(outcomes.sort(), ["0", "1", "2"])
       yield* until(() => reports.some(({ phase }) => phase === "handshake"))
+    }))
+
+  it.scoped("1000 may wait, and whoever comes then is reset, which is told", () =>
+    Effect.gen(function*() {
+      const listener = new MemoryListener()
+      const reports: Array<{ readonly phase: string; readonly cause: Cause.Cause<unknown>; readonly address: string }> =
+        []
+      const server = yield* Server.make(
+        (acceptor) =>
+          withTls({ ...identity(), maxHandshakes: 2 }, Address.tcp("127.0.0.1", 1), acceptor, listener.listen),
+        {
+          onError: ({ cause, phase, remoteAddress }) =>
+            Effect.sync(() => {
+              reports.push({
+                cause,
+                phase,
+                address: Option.match(remoteAddress, { onNone: () => "", onSome: Address.format })
+              })
+            })
+        },
+        echo
+      )
+      const clients = Array.from({ length: 1003 }, () => client(listener))
+      yield* settle
+      assert.deepStrictEqual(clients.flatMap(({ closed }, i) => closed ? [i] : []), [1002])
+      assert.strictEqual(clients[1002]!.failure?.reason, "Reset")
+      assert.deepStrictEqual(overloads(reports), ["accept MaxHandshakes 2 1"])
+      assert.strictEqual(reports[0]!.address, clients[1002]!.address)
+      yield* server.close
+      yield* settle
+      assert.isTrue(clients.every(({ closed }) => closed))
     }))
 
   it.scopedLive("one that can't be right is told at once", () =>

@@ -3,6 +3,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as TestClock from "effect/TestClock"
 import { TlsError } from "../src/NetworkError.js"
 import { describeTls } from "./support/certificates.js"
 import { leavesNoHandles } from "./support/handles.js"
@@ -466,6 +468,26 @@ describeTls("closing", () => {
       const elapsed = yield* closeAgainst("150 millis")
       assert.isAtLeast(elapsed, 140)
       assert.isBelow(elapsed, 2_000)
+    }))
+
+  it.scoped("waits 30 seconds unless shutdownTimeout says otherwise", () =>
+    Effect.gen(function*() {
+      const { accepted, port } = yield* nodeServer()
+      const client = yield* dialling(port, {}, { closeTimeout: "1 hour" })
+      const peer = yield* accepted
+      // A close gives up sooner where there is nothing more to send, and the peer is silent.
+      peer.socket.pause()
+      const write = yield* Effect.fork(Effect.exit(client.writer.write(new Uint8Array(8 * 1024 * 1024))))
+      yield* until(() => Effect.runSync(client.writer.bufferedBytes) > 0)
+      const close = yield* Effect.fork(client.close)
+      yield* until(() => Effect.runSync(client.isClosing))
+      yield* TestClock.adjust(29_999)
+      yield* turns()
+      assert.isTrue(Option.isNone(yield* Fiber.poll(close)))
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(close)
+      yield* Fiber.join(write)
+      assert.strictEqual(yield* closeTag(client), "Aborted")
     }))
 
   it.scopedLive("waits no longer than closeTimeout either", () =>
