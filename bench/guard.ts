@@ -20,21 +20,28 @@ export const ownOf = (workload: Workload): Workload => {
   return { ...workload, contenders: [first, ...rival < 0 ? others : others.slice(0, rival)] }
 }
 
-/** What has fallen too far, a line each. */
+/** What has fallen too far, or can't be told, a line each. */
 export const fallen = (
   results: ReadonlyArray<WorkloadResult>,
   kept: ReadonlyArray<WorkloadResult>
 ): ReadonlyArray<string> =>
-  results.flatMap(({ contenders, name }) => {
-    const before = kept.find((result) => result.name === name)?.contenders ?? []
-    const ratioBefore = (contender: ContenderResult): number =>
-      before.find((other) => other.name === contender.name)?.ratio?.median ?? 0
-    return contenders
-      .filter((contender) => contender.kind === "library")
-      .filter((contender) => (contender.ratio?.max ?? 0) < margin * ratioBefore(contender))
-      .map((contender) =>
-        `${name}, ${contender.name}: ×${contender.ratio?.max.toFixed(2)} of node:net at best, where ×${
-          ratioBefore(contender).toFixed(2)
-        } was kept`
-      )
+  guarded.flatMap((name) => {
+    const ours = (all: ReadonlyArray<WorkloadResult>): ReadonlyArray<ContenderResult> =>
+      all.find((result) => result.name === name)?.contenders.filter(({ kind }) => kind === "library") ?? []
+    const now = ours(results)
+    const before = ours(kept)
+    return now.length === 0 ? [`${name}: there is no result`] : now.flatMap((contender) => {
+      const best = contender.ratio?.max
+      const ratioBefore = before.find((other) => other.name === contender.name)?.ratio?.median
+      const what = `${name}, ${contender.name}`
+      if (best === undefined) {
+        return [`${what}: there is no ratio`]
+      }
+      if (ratioBefore === undefined) {
+        return [`${what}: no ratio is kept to compare with`]
+      }
+      return best < margin * ratioBefore
+        ? [`${what}: ×${best.toFixed(2)} of node:net at best, where ×${ratioBefore.toFixed(2)} was kept`]
+        : []
+    })
   })

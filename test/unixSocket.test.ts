@@ -16,7 +16,10 @@ import { listenUnix } from "../src/internal/node/unixSocket.js"
 import type { ListenError } from "../src/NetworkError.js"
 import type { Listener, UnixListenOptions } from "../src/Transport.js"
 import { directory } from "./support/directory.js"
+import { leavesNoHandles } from "./support/handles.js"
 import { Accepted, openDescriptors, Peer, Recorder, runScript, until } from "./support/nodePeers.js"
+
+leavesNoHandles()
 
 const linux = process.platform === "linux"
 
