@@ -17,6 +17,7 @@ import { coalesce, fromDuplex, fromSocket, tcpAddress } from "../src/internal/no
 import { maskOnce } from "../src/internal/once.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import type { StreamWriter } from "../src/StreamWriter.js"
+import { leavesNoHandles } from "./support/handles.js"
 import {
   dialTcp,
   openDescriptors,
@@ -28,6 +29,8 @@ import {
   turns,
   until
 } from "./support/nodePeers.js"
+
+leavesNoHandles()
 
 type Kind = keyof typeof pairs
 
