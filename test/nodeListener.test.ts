@@ -20,7 +20,10 @@ import type { ListenError } from "../src/NetworkError.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import * as Resolver from "../src/Resolver.js"
 import type { Listener, TcpListenOptions } from "../src/Transport.js"
+import { leavesNoHandles } from "./support/handles.js"
 import { Accepted, hasIPv6, Peer, portOf, Recorder, runScript, temporaryDirectory, until } from "./support/nodePeers.js"
+
+leavesNoHandles()
 
 const v4 = "127.0.0.1"
 const [nodeMajor = 0, nodeMinor = 0] = process.versions.node.split(".").map(Number)
@@ -466,6 +469,8 @@ describe("listening on TCP", () => {
       server.emit("error", Object.assign(new Error("accept ENOBUFS"), { code: "ENOBUFS" }))
       assert.strictEqual((acceptor.errors[0] as NodeJS.ErrnoException).code, "ENOBUFS")
       assert.strictEqual(yield* connect(portOf(server)), "connected")
+      yield* Effect.promise(() => until(() => acceptor.transports.length === 1))
+      acceptor.transports[0]!.destroy()
       acceptance.close()
       server.emit("error", new Error("late"))
       assert.strictEqual(acceptor.errors.length, 1)
