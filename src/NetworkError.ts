@@ -228,17 +228,11 @@ const attempt = Schema.Struct({
   address: Address.Address,
   reason: addressReason,
   code,
-  elapsed: Schema.Duration,
-  detail: Schema.optional(Schema.String)
+  elapsed: Schema.Duration
 })
 
 /**
  * One address that was tried: what became of it, and how long that took.
- *
- * **Details**
- *
- * `detail` is there where the reason alone would not help, and says more, such as which local address could not be bound
- * to.
  *
  * @since 0.1.0
  * @category errors
@@ -303,7 +297,7 @@ export class ConnectError extends Schema.TaggedError<ConnectError>("effect-netst
     return [`connect to ${target}: ${problem}${isShown ? "" : withCode(code)}; ${tried}`]
       .concat(
         this.attempts.map((attempt) => {
-          const problem = attempt.detail ?? connectProblem(attempt.reason, attempt.code)
+          const problem = connectProblem(attempt.reason, attempt.code)
           const elapsed = Duration.format(attempt.elapsed)
           return `  ${Address.format(attempt.address)}: ${problem}${withCode(attempt.code)} after ${elapsed}`
         })

@@ -11,6 +11,9 @@
  * reset with the next write (`"BrokenPipe"`). Over a Unix socket an abort is an end in order, unless something was left
  * unread. An acknowledgement takes no time, so what a reader takes makes room for the writer at once.
  *
+ * Under `TestClock` everything that is due at one moment is woken in one go, where a real event loop, as a simulation does,
+ * takes one event after the other: of two reads that race, both may have taken their bytes when one wins.
+ *
  * What it does not have: packets that are lost and sent again (a partition holds them back, however long), queues that
  * connections wait in to be accepted (`backlog`), permissions (`mode`, ports below 1024), and directories: a socket may
  * have any path that Linux has room for, and is found by that path as it was written. `noDelay`, `keepAlive` and

@@ -49,14 +49,12 @@ const tlsReasons = [
 const attempt = (
   address: Address.Address,
   reason: NetworkError.AddressReason,
-  code?: string,
-  detail?: string
+  code?: string
 ): NetworkError.ConnectAttempt => ({
   address,
   reason,
   code: Option.fromNullable(code),
-  elapsed: Duration.millis(250),
-  ...(detail === undefined ? {} : { detail })
+  elapsed: Duration.millis(250)
 })
 
 // Every error with all of its fields, and with as few as it can have.
@@ -99,7 +97,7 @@ const connect = {
     reason: "Refused",
     target: "localhost:8888",
     attempts: [
-      attempt(Address.tcp("::1", 8888), "NetworkUnreachable", "ENETUNREACH", "all roads lead to Rome"),
+      attempt(Address.tcp("::1", 8888), "NetworkUnreachable", "ENETUNREACH"),
       attempt(Address.tcp("127.0.0.1", 8888), "Refused", "ECONNREFUSED")
     ],
     code: Option.some("ECONNREFUSED"),
@@ -415,7 +413,7 @@ describe("NetworkError", () => {
       assert.strictEqual(
         new NetworkError.ConnectError(rest).message,
         "connect to localhost:8888: nobody listens there; 2 addresses were tried\n" +
-          "  [::1]:8888: all roads lead to Rome (ENETUNREACH) after 250ms\n" +
+          "  [::1]:8888: the network can't be reached (ENETUNREACH) after 250ms\n" +
           "  127.0.0.1:8888: nobody listens there (ECONNREFUSED) after 250ms"
       )
       const lookup = { ...rest, reason: "TimedOut", code: Option.some("EAI_AGAIN") } as const

@@ -1176,7 +1176,7 @@ describe("the local address", () => {
         [
           { localAddress: "192.0.2.9" },
           "EADDRNOTAVAIL",
-          "this machine has no address of that family, or no free port, to connect from"
+          "this machine has no such address, or no free port, to connect from"
         ]
       ] as const
       for (const [options, outcome, message] of cases) {
@@ -1207,11 +1207,7 @@ describe("the local address", () => {
         failureOf(run.exit).message,
         "connect to test.example:80: nobody listens there; 2 addresses were tried\n" +
           "  1.1.1.1:80: nobody listens there (ECONNREFUSED) after 1ms\n" +
-          "  2.2.2.2:80: the local address 192.0.2.9:7 is in use (EADDRINUSE) after 2ms"
-      )
-      assert.deepStrictEqual(
-        failureOf(run.exit).attempts.map(({ detail }) => detail ?? null),
-        [null, "the local address 192.0.2.9:7 is in use"]
+          "  2.2.2.2:80: the local address is in use (EADDRINUSE) after 2ms"
       )
     }
   )
@@ -1298,9 +1294,9 @@ describe("the local address", () => {
             assert.strictEqual(
               failureOf(run.exit).message,
               "connect to test.example:80: the local address 192.0.2.7:7 (me.example) is in use; 2 addresses were tried\n" +
-                `  1.1.1.1:80: the local address 192.0.2.7:7 (me.example) is in use (EADDRINUSE) after ${elapsed}\n` +
-                "  2.2.2.2:80: the local address 192.0.2.7:7 (me.example) is not one of this machine's " +
-                `(EADDRNOTAVAIL) after ${elapsed}`
+                `  1.1.1.1:80: the local address is in use (EADDRINUSE) after ${elapsed}\n` +
+                "  2.2.2.2:80: this machine has no such address, or no free port, to connect from (EADDRNOTAVAIL) " +
+                `after ${elapsed}`
             )
           }
         }

@@ -491,38 +491,26 @@ describe.each(tcpKinds)("a reset, %s", (kind) => {
       assert.strictEqual(recorder.failure?.reason, "Reset")
     }))
 
-  it("from the peer that comes together with data is not taken for an end", () =>
-    withPair(kind, {}, async ({ peer, transport }, recorder) => {
-      transport.start(recorder)
-      transport.pause()
-      await turns()
-      peer.socket.write("half of it")
-      await turns(20)
-      peer.socket.resetAndDestroy()
-      await turns(20)
-      transport.resume()
-      await until(() => recorder.closed)
-      assert.strictEqual(recorder.text, "half of it")
-      assert.deepStrictEqual(recorder.calls, ["data", "closed"])
-      assert.strictEqual(recorder.failure?.code, "ECONNRESET")
-    }))
-
-  it("from the peer that comes together with data is not taken for an end where this side has ended", () =>
-    withPair(kind, {}, async ({ peer, transport }, recorder) => {
-      transport.start(recorder)
-      transport.pause()
-      transport.end()
-      await turns()
-      peer.socket.write("half of it")
-      await turns(20)
-      peer.socket.resetAndDestroy()
-      await turns(20)
-      transport.resume()
-      await until(() => recorder.closed)
-      assert.strictEqual(recorder.text, "half of it")
-      assert.deepStrictEqual(recorder.calls, ["data", "closed"])
-      assert.strictEqual(recorder.failure?.code, "ECONNRESET")
-    }))
+  for (const ended of [false, true]) {
+    it(`from the peer that comes together with data is no end${ended ? ", though this side has ended" : ""}`, () =>
+      withPair(kind, {}, async ({ peer, transport }, recorder) => {
+        transport.start(recorder)
+        transport.pause()
+        if (ended) {
+          transport.end()
+        }
+        await turns()
+        peer.socket.write("half of it")
+        await turns(20)
+        peer.socket.resetAndDestroy()
+        await turns(20)
+        transport.resume()
+        await until(() => recorder.closed)
+        assert.strictEqual(recorder.text, "half of it")
+        assert.deepStrictEqual(recorder.calls, ["data", "closed"])
+        assert.strictEqual(recorder.failure?.code, "ECONNRESET")
+      }))
+  }
 
   it("from the peer that comes together with data is found by what is queued", () =>
     withPair(kind, { read: false }, async ({ peer, transport }, recorder) => {

@@ -33,7 +33,9 @@ export const connectProblem = (reason: AddressReason, code: Option.Option<string
     ? "the queue of whoever listens there is full"
     : reason === "Refused" && isReset(code)
     ? "whoever listens there has reset it at once"
-    // It is this end that has none.
+    // These two are about this end.
     : reason === "AddressNotAvailable"
-    ? "this machine has no address of that family, or no free port, to connect from"
+    ? "this machine has no such address, or no free port, to connect from"
+    : reason === "AddressInUse"
+    ? "the local address is in use"
     : addressProblems[reason]

@@ -64,21 +64,20 @@ export class Agenda {
     while (this.heap.length > 1 && this.heap[1]!.time <= time) {
       due.push(this.removeFirst())
     }
-    for (const entry of due) {
-      const { task } = entry
-      this.callOff(entry)
-      task?.()
-    }
+    due.forEach((entry) => this.carryOut(entry))
   }
 
   /** Does what is planned next. */
   runNext(): void {
     if (this.nextTime !== undefined) {
-      const entry = this.removeFirst()
-      const { task } = entry
-      this.callOff(entry)
-      task?.()
+      this.carryOut(this.removeFirst())
     }
+  }
+
+  private carryOut(entry: Entry): void {
+    const { task } = entry
+    this.callOff(entry)
+    task?.()
   }
 
   private insert(entry: Entry): void {

@@ -333,8 +333,7 @@ export class Race<A, Where extends Address.Address> {
         address: attempt.address,
         reason: failure?.reason ?? "TimedOut",
         code: Option.fromNullable(failure?.code),
-        elapsed: Duration.millis(Math.ceil(Number(nanos) / 1_000_000)),
-        ...(failure?.detail === undefined ? {} : { detail: failure.detail })
+        elapsed: Duration.millis(Math.ceil(Number(nanos) / 1_000_000))
       }
     })
   }
