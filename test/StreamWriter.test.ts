@@ -10,6 +10,8 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Crypto from "node:crypto"
+import Fs from "node:fs"
+import { syncBuiltinESMExports } from "node:module"
 import * as Net from "node:net"
 import { runInNewContext } from "node:vm"
 import * as Connection from "../src/Connection.js"
@@ -807,15 +809,23 @@ describe("over a socket", () => {
     Effect.gen(function*() {
       const { connection, peer } = yield* dialled()
       peer.endsToo().read()
-      // Where Node's sockets hand anything over, one chunk or several.
-      const prototype = Net.Socket.prototype as unknown as { _writeGeneric: (...args: Array<any>) => void }
-      const original = prototype._writeGeneric
       let calls = 0
-      prototype._writeGeneric = function(...args: Array<any>) {
-        calls += 1
-        return original.apply(this, args)
+      const counted = <A extends object, K extends keyof A>(object: A, name: K) => {
+        const original = object[name] as (...args: Array<unknown>) => unknown
+        const count = function(this: unknown, ...args: Array<unknown>) {
+          calls += 1
+          return original.apply(this, args)
+        }
+        const put = (f: unknown) => {
+          object[name] = f as A[K]
+          syncBuiltinESMExports()
+        }
+        put(count)
+        return Effect.addFinalizer(() => Effect.sync(() => put(original)))
       }
-      yield* Effect.addFinalizer(() => Effect.sync(() => prototype._writeGeneric = original))
+      // Where sockets hand anything over, one chunk or several, through Node's stream or past it.
+      yield* counted(Net.Socket.prototype as unknown as { _writeGeneric: unknown }, "_writeGeneric")
+      yield* counted(Fs, "writeSync")
       let expected = ""
       for (
         const chunks of [

@@ -6,6 +6,8 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Crypto from "node:crypto"
 import { once } from "node:events"
+import Fs from "node:fs"
+import { syncBuiltinESMExports } from "node:module"
 import * as Net from "node:net"
 import * as Stream from "node:stream"
 import { Worker } from "node:worker_threads"
@@ -17,6 +19,7 @@ import { coalesce, fromDuplex, fromSocket, tcpAddress } from "../src/internal/no
 import { maskOnce } from "../src/internal/once.js"
 import * as NodeNetwork from "../src/NodeNetwork.js"
 import type { StreamWriter } from "../src/StreamWriter.js"
+import { Random } from "./support/chunkings.js"
 import { leavesNoHandles } from "./support/handles.js"
 import {
   dialTcp,
@@ -565,6 +568,147 @@ describe.each(tcpKinds)("a reset, %s", (kind) => {
       write()
       await until(() => recorder.closed)
       assert.include(["Reset", "BrokenPipe"], recorder.failure?.reason)
+    }))
+})
+
+const socketKinds = kinds.filter((kind) => kind !== "duplex")
+
+describe.each(socketKinds)("a write that finds the connection gone, %s", (kind) => {
+  const words = `${"last words ".repeat(6_000)}.`
+  const pieces = {
+    "a small one": [bytes("anyone?")],
+    "a large one": [new Uint8Array(1_000_000)],
+    "small ones together": [bytes("any"), bytes("one?")],
+    "large ones together": [new Uint8Array(500_000), new Uint8Array(500_000)]
+  }
+
+  for (const [name, chunks] of Object.entries(pieces)) {
+    it(`delivers what had been received, ${name}`, () =>
+      withPair(kind, {}, async ({ peer, transport }, recorder) => {
+        transport.start(recorder)
+        await turns()
+        // Who does not read has not seen the end.
+        transport.pause()
+        peer.socket.end(words)
+        await until(() => peer.socket.writableFinished)
+        peer.socket.destroy()
+        await until(() => peer.closed)
+        const write = () => {
+          if (!recorder.closed) {
+            transport.write(chunks)
+            setImmediate(write)
+          }
+        }
+        write()
+        await until(() => recorder.closed)
+        assert.isTrue(recorder.text === words, `${recorder.received} bytes came`)
+        assert.include(["Reset", "BrokenPipe"], recorder.failure?.reason)
+        assert.isFalse(recorder.ended)
+      }))
+  }
+
+  it("delivers what had been received, one that was queued", () =>
+    withPair(kind, { read: false }, async ({ peer, transport }, recorder) => {
+      transport.start(recorder)
+      await turns()
+      transport.pause()
+      transport.write([new Uint8Array(64 * 1024 * 1024)])
+      await turns()
+      assert.isAbove(transport.bufferedBytes, 0)
+      peer.socket.write(words)
+      await until(() => peer.socket.writableLength === 0)
+      peer.socket.destroy()
+      await until(() => recorder.closed)
+      assert.isTrue(recorder.text === words, `${recorder.received} bytes came`)
+      assert.include(["Reset", "BrokenPipe"], recorder.failure?.reason)
+    }))
+
+  it("delivers nothing once it is dropped", () =>
+    withPair(kind, {}, async ({ peer, transport }, recorder) => {
+      transport.start(recorder)
+      await turns()
+      transport.pause()
+      peer.socket.end(words)
+      await until(() => peer.socket.writableFinished)
+      peer.socket.destroy()
+      await until(() => peer.closed)
+      for (let i = 0; i < 3; i++) {
+        transport.write([bytes("anyone?")])
+      }
+      transport.destroy()
+      await until(() => recorder.closed)
+      assert.deepStrictEqual(recorder.calls, ["closed"])
+    }))
+})
+
+describe.each(socketKinds)("small writes, %s", (kind) => {
+  it("keep their order among large ones, whatever the system takes at once", () =>
+    withPair(kind, { read: false }, async ({ peer, transport }, recorder) => {
+      transport.start(recorder)
+      const random = new Random(7)
+      const hash = Crypto.createHash("sha256")
+      let written = 0
+      const write = () => {
+        // Rarely so many that they take more than one buffer of the system's, and often enough to fill it by the small.
+        const size = random.chance(0.02) ? random.between(50_000, 450_000) : random.between(1, 5_000)
+        const chunk = Crypto.randomBytes(size)
+        hash.update(chunk)
+        written += size
+        transport.write([chunk])
+      }
+      for (let i = 0; i < 2_000; i++) {
+        write()
+      }
+      assert.isAbove(transport.bufferedBytes, 0)
+      const found = Crypto.createHash("sha256")
+      let taken = 0
+      peer.socket.on("data", (chunk: Buffer) => {
+        taken += chunk.length
+        found.update(chunk)
+        if (random.chance(0.1)) {
+          peer.socket.pause()
+          setImmediate(() => peer.socket.resume())
+        }
+        for (let i = random.between(0, 2); i > 0 && written < 40_000_000; i--) {
+          write()
+        }
+      })
+      peer.socket.resume()
+      await until(() => taken === written && transport.bufferedBytes === 0)
+      assert.strictEqual(found.digest("hex"), hash.digest("hex"))
+      assert.isAbove(written, 20_000_000)
+    }))
+
+  it("go through the stream where there is no descriptor", () =>
+    withPair(kind, {}, async ({ peer, transport }, recorder) => {
+      transport.start(recorder)
+      const { _handle } = (transport as unknown as { readonly stream: { readonly _handle: object } }).stream
+      Object.defineProperty(_handle, "fd", { value: -1 })
+      transport.write([bytes("one ")])
+      transport.write([bytes("two ")])
+      transport.end()
+      await until(() => peer.ended)
+      assert.strictEqual(peer.received, "one two ")
+    }))
+
+  it("go through the stream where node:fs will not", () =>
+    withPair(kind, {}, async ({ peer, transport }, recorder) => {
+      const { writeSync } = Fs
+      Fs.writeSync = () => {
+        throw Object.assign(new Error("not yours"), { code: "EBADF", syscall: "write" })
+      }
+      syncBuiltinESMExports()
+      try {
+        transport.start(recorder)
+        transport.write([bytes("one ")])
+        transport.write([bytes("two ")])
+        transport.end()
+        await until(() => peer.ended)
+        assert.strictEqual(peer.received, "one two ")
+      } finally {
+        Fs.writeSync = writeSync
+        syncBuiltinESMExports()
+      }
     }))
 })
 

@@ -23,6 +23,7 @@
  * Node calls the function that lends without saying for whom, but directly after the one that received. So the transport
  * that received leaves the next buffer in a variable for it.
  */
+import { writeNow } from "./syscalls.js"
 import { SocketTransport } from "./transport.js"
 
 /** Also the size of a slab: what a system call takes is rarely more, and a chunk is what a slow reader may overshoot by. */
@@ -60,6 +61,10 @@ export abstract class IntakeTransport extends SocketTransport {
 
   /** Whether the socket is lent its buffers; else it emits `data`. Asked once, before anything is read. */
   protected abstract borrows(): boolean
+
+  protected override writeNow(chunk: Uint8Array): number | Error {
+    return writeNow(this.stream, chunk)
+  }
 
   protected override flow(): void {
     if (this.borrows()) {

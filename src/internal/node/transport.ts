@@ -15,14 +15,14 @@
  * from us; `intake.ts` has what becomes of that.
  */
 import * as Effect from "effect/Effect"
-import * as Fs from "node:fs"
 import * as Net from "node:net"
 import type * as Stream from "node:stream"
 import * as Address from "../../Address.js"
 import type { TlsError } from "../../NetworkError.js"
 import type * as Tls from "../../Tls.js"
 import type { Transport, TransportFailure, TransportReceiver } from "../../Transport.js"
-import { codeOf, connectionFailure } from "../errno.js"
+import { connectionFailure } from "../errno.js"
+import { hiddenReset, readRest } from "./syscalls.js"
 
 const owner: unique symbol = Symbol.for("effect-netstreams/node/transport")
 
@@ -56,7 +56,10 @@ function onClose(this: Owned): void {
 
 const catchUp = (transport: StreamTransport): void => transport.report()
 
-/** Chunks below this size are copied together, which is cheaper than a place of their own in the system call. */
+/**
+ * Chunks below this size are copied together, which is cheaper than a place of their own in the system call; and of one
+ * alone it is what the stream does with it that costs.
+ */
 const smallChunk = 4096
 /** What is joined does not get larger than this, for it is memory beside what the chunks take themselves. */
 const largestJoint = 1024 * 1024
@@ -124,7 +127,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
   /** What `bufferedBytes` was when the receiver last could know it. */
   private reportedBytes = 0
   /** The peer has ended its side. */
-  private peerEnded: boolean
+  protected peerEnded: boolean
   private endReported = false
   /** This side has ended its own. */
   protected ending: boolean
@@ -211,29 +214,63 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
       }
       return
     }
-    if (chunks.length === 1) {
-      const chunk = chunks[0]!
-      if (chunk.length > 0) {
-        stream.write(pooled(chunk), this.written ??= this.makeWritten())
-      }
-    } else {
-      const pieces = coalesce(chunks)
-      if (pieces.length === 0) {
-        return
-      }
-      const written = this.written ??= this.makeWritten()
-      // A stream that takes all of them at once, as a socket does, has nothing to tell before the last.
-      const between = hasWritev(stream) ? undefined : written
-      stream.cork()
-      const last = pieces.length - 1
-      for (let i = 0; i < last; i++) {
-        stream.write(pieces[i], between)
-      }
-      stream.write(pieces[last], written)
-      stream.uncork()
+    const pieces = chunks.length === 1 ? chunks : coalesce(chunks)
+    if (pieces.length === 1) {
+      this.writeOne(pooled(pieces[0]!))
+    } else if (pieces.length > 1) {
+      this.writeGathered(pieces)
     }
-    this.reportedBytes = stream.errored === null ? stream.writableLength : this.reportedBytes + totalLength(chunks)
   }
+
+  private writeOne(chunk: Uint8Array): void {
+    const stream = this.stream
+    const taken = chunk.length <= smallChunk && stream.writableLength === 0 ? this.writeNow(chunk) : 0
+    if (typeof taken !== "number") {
+      this.salvage()
+      this.lose([chunk], () => taken)
+      return
+    }
+    if (taken < chunk.length) {
+      stream.write(taken === 0 ? chunk : chunk.subarray(taken), this.written ??= this.makeWritten())
+    }
+    this.handedOver(chunk.length)
+  }
+
+  private writeGathered(pieces: ReadonlyArray<Uint8Array>): void {
+    const stream = this.stream
+    const written = this.written ??= this.makeWritten()
+    // A stream that takes all of them at once, as a socket does, has nothing to tell before the last.
+    const between = hasWritev(stream) ? undefined : written
+    stream.cork()
+    const last = pieces.length - 1
+    for (let i = 0; i < last; i++) {
+      stream.write(pieces[i], between)
+    }
+    stream.write(pieces[last], written)
+    stream.uncork()
+    this.handedOver(totalLength(pieces))
+  }
+
+  private handedOver(size: number): void {
+    const { errored, writableLength } = this.stream
+    if (errored === null) {
+      this.reportedBytes = writableLength
+    } else {
+      this.reportedBytes += size
+      this.salvage()
+    }
+  }
+
+  /**
+   * Writes a small chunk past the stream, which has nothing queued, as far as that can be: the number of bytes that went,
+   * or what has ended the connection.
+   */
+  protected writeNow(_chunk: Uint8Array): number | Error {
+    return 0
+  }
+
+  /** A write has failed, and the stream is about to close: keeps what has been received and not been read. */
+  protected salvage(): void {}
 
   /** What comes after the failure is lost, and must not look sent. Where that is what fails, `error` makes the cause. */
   protected lose(chunks: ReadonlyArray<Uint8Array>, error: () => unknown): void {
@@ -252,8 +289,12 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
   private makeWritten(): (error?: Error | null) => void {
     return (error) => {
       const { destroyed, writableLength } = this.stream
+      if (error !== null && error !== undefined) {
+        this.salvage()
+        return
+      }
       // Most writes are taken by the system at once, and then there is nothing to report.
-      if (writableLength < this.reportedBytes && !destroyed && (error === null || error === undefined)) {
+      if (writableLength < this.reportedBytes && !destroyed) {
         this.reportedBytes = writableLength
         if (!this.dropped) {
           this.receiver?.onDrain()
@@ -343,7 +384,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
   }
 
   /** An error closes a stream over what it has received and not handed out yet: the time of a pause, or before `start`. */
-  private deliverRest(): void {
+  protected deliverRest(): void {
     const stream = this.stream
     if (stream.readableLength > 0) {
       stream.removeListener("data", onData)
@@ -449,39 +490,33 @@ const ceaseNow = (transport: StreamTransport): void => transport.ceased()
  * @internal
  */
 export class SocketTransport extends StreamTransport<Net.Socket> {
+  /** What had been received when a write failed. */
+  private rest: Array<Uint8Array> | undefined = undefined
+
   private get isTcp(): boolean {
     return this.localAddress._tag === "TcpAddress"
   }
 
-  /**
-   * The end of the peer's side, or what libuv takes for it.
-   *
-   * When data and a reset are there at the same time, as they are after a pause, libuv reads the data, sees that the
-   * connection has hung up, and reports an end in order: what a peer that crashed could not send any more would not be
-   * missed. A write of nothing puts nothing on the wire, and fails on a connection that was reset. Where nothing can be
-   * written any more, another read says the same.
-   */
+  /** The end of the peer's side, or what libuv takes for it. */
   override ended(): void {
-    const socket = this.stream
-    if (!this.isTcp || this.dropped) {
-      return super.ended()
-    }
-    if (this.ending || !socket.writable) {
-      const failure = hiddenReset(socket)
-      if (failure === undefined) {
-        super.ended()
-      } else {
-        socket.destroy(failure)
-      }
-      return
-    }
-    if (socket.writableLength > 0) {
-      // What is queued will find out, in this very turn.
-      setImmediate(reportEnd, this)
+    const failure = this.isTcp && !this.dropped ? hiddenReset(this.stream) : undefined
+    if (failure === undefined) {
+      super.ended()
     } else {
-      socket.write(nothing)
-      reportEnd(this)
+      this.stream.destroy(failure)
     }
+  }
+
+  protected override salvage(): void {
+    if (!this.peerEnded && !this.dropped) {
+      this.rest ??= readRest(this.stream)
+    }
+  }
+
+  protected override deliverRest(): void {
+    super.deliverRest()
+    this.rest?.forEach((chunk) => this.received(chunk))
+    this.rest = undefined
   }
 
   get writeProgress(): number | undefined {
@@ -529,35 +564,9 @@ export class SocketTransport extends StreamTransport<Net.Socket> {
 export const queueSizeOf = (socket: Net.Socket): number | undefined =>
   (socket as { readonly _handle?: { readonly writeQueueSize?: number | undefined } | null })._handle?.writeQueueSize
 
-const nothing = new Uint8Array(0)
-const oneByte = new Uint8Array(1)
-
-/** The reset behind an end, by a read of what has ended. On Windows, where there is no descriptor, it is not found. */
-const hiddenReset = (socket: Net.Socket): Error | undefined => {
-  const fd = (socket as { readonly _handle?: { readonly fd?: number | undefined } | null })._handle?.fd
-  // It hides behind data that came with it.
-  if (fd === undefined || fd < 0 || socket.bytesRead === 0) {
-    return undefined
-  }
-  try {
-    Fs.readSync(fd, oneByte)
-    return undefined
-  } catch (error) {
-    return codeOf(error) === "ECONNRESET" ? error as Error : undefined
-  }
-}
-
 /** Whether the end has come, though what is before it has not been read. Where Node does not say, it may have. */
 const sawEnd = (stream: Stream.Readable): boolean =>
   (stream as { readonly _readableState?: { readonly ended?: boolean } })._readableState?.ended !== false
-
-const reportEnd = (transport: SocketTransport): void => {
-  // `EPIPE` is what a peer leaves that first ended in order and then reset: its end stands.
-  const { errored } = transport.stream
-  if (errored === null || codeOf(errored) === "EPIPE") {
-    transport.peerHasEnded()
-  }
-}
 
 /** @internal */
 export function reset(this: Net.Socket): void {
