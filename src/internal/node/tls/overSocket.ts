@@ -13,8 +13,9 @@ import type { TLSSocket } from "node:tls"
 import { getSystemErrorName } from "node:util"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
-import { codeOf, connectionFailure } from "../../errno.js"
+import { connectionFailure } from "../../errno.js"
 import { Inherited } from "../../inherited.js"
+import { hiddenReset } from "../syscalls.js"
 import { queueSizeOf, SocketTransport } from "../transport.js"
 import { type Carrier, TlsTransport } from "./transport.js"
 
@@ -71,8 +72,6 @@ class SocketCarrier implements Carrier {
   }
 }
 
-const nothing = new Uint8Array(0)
-
 class SocketTlsTransport extends TlsTransport {
   constructor(
     socket: TLSSocket,
@@ -97,13 +96,9 @@ class SocketTlsTransport extends TlsTransport {
       return getSystemErrorName(refused) !== "EALREADY"
     }
     handle.readStop()
-    // It may have been a reset, which libuv takes for an end when data is there as well; see `SocketTransport`.
-    if (this.remoteAddress._tag === "TcpAddress" && !this.ending) {
-      socket.write(nothing)
-      const { errored } = socket
-      if (errored !== null && codeOf(errored) !== "EPIPE") {
-        this.failure ??= connectionFailure(errored)
-      }
+    const reset = this.remoteAddress._tag === "TcpAddress" ? hiddenReset(socket) : undefined
+    if (reset !== undefined) {
+      this.failure ??= connectionFailure(reset)
     }
     return true
   }
