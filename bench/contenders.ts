@@ -115,16 +115,21 @@ export const asServer = (peers: Clients) => {
     await clients(port, peers, conditions)
     return rate(conditions, meter, 1)
   }
-  return {
-    raw: (name: string, handler: (socket: Net.Socket, meter: Meter) => void, { target }: More = {}): Contender => ({
+  const byHand =
+    (kind: Contender["kind"]) =>
+    (name: string, handler: (socket: Net.Socket, meter: Meter) => void, { target }: More = {}): Contender => ({
       name,
-      kind: "raw",
+      kind,
       target,
       measure: async (conditions) => {
         const meter: Meter = { count: 0 }
         return measure(await listenRaw((socket) => handler(socket, meter)), meter, conditions)
       }
-    }),
+    })
+  return {
+    raw: byHand("raw"),
+
+    rival: byHand("rival"),
 
     library: (
       name: string,

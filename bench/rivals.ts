@@ -70,19 +70,69 @@ export const linesInMemory = (line: string, onLine: (line: string) => void): Pro
   )
 }
 
-/** Connects and closes as one would by hand, in a scope. */
-export const scopedConnect = (port: number): Effect.Effect<unknown> =>
-  Effect.acquireRelease(
+/** What Effect itself takes for a connection in a scope: two waits and one finalizer. */
+export const scopedConnect = (port: number): Effect.Effect<void> =>
+  Effect.scoped(Effect.flatMap(
     Effect.async<Net.Socket>((resume) => {
       const socket = Net.connect({ port, host, noDelay: true }, () => resume(Effect.succeed(socket)))
     }),
     (socket) =>
-      Effect.async<void>((resume) => {
-        socket.once("close", () => resume(Effect.void))
-        socket.resume()
-        socket.end()
-      })
-  ).pipe(Effect.scoped)
+      Effect.addFinalizer(() =>
+        Effect.async<void>((resume) => {
+          socket.once("close", () => resume(Effect.void))
+          socket.resume()
+          socket.end()
+        })
+      )
+  ))
+
+/** What Effect itself takes for a connection that nobody reads from: a fiber that waits. */
+export const waitInFiber = (socket: Net.Socket): void => {
+  socket.on("data", (chunk) => socket.write(chunk))
+  socket.on("error", () => {})
+  Effect.runFork(Effect.async<void>((resume) => {
+    socket.on("close", () => resume(Effect.void))
+  }))
+}
+
+/** What Effect itself takes for an echo: a fiber for each connection, and a wait for each read, with nothing else. */
+export const echoInFiber = (socket: Net.Socket, onEcho: () => void): void => {
+  let arrived: Buffer | undefined
+  let ended = false
+  let reader: ((chunk: Effect.Effect<Buffer | undefined>) => void) | undefined
+  const wake = () => {
+    if (reader !== undefined && (arrived !== undefined || ended)) {
+      const resume = reader
+      const chunk = arrived
+      reader = undefined
+      arrived = undefined
+      resume(Effect.succeed(chunk))
+    }
+  }
+  socket.on("data", (chunk) => {
+    arrived = arrived === undefined ? chunk : Buffer.concat([arrived, chunk])
+    wake()
+  })
+  socket.on("end", () => {
+    ended = true
+    wake()
+  })
+  socket.on("error", () => {})
+  const read = Effect.async<Buffer | undefined>((resume) => {
+    reader = resume
+    wake()
+  })
+  Effect.runFork(echoing(read, socket, onEcho))
+}
+
+const echoing = Effect.fnUntraced(
+  function*(read: Effect.Effect<Buffer | undefined>, socket: Net.Socket, onEcho: () => void) {
+    for (let chunk = yield* read; chunk !== undefined; chunk = yield* read) {
+      onEcho()
+      socket.write(chunk)
+    }
+  }
+)
 
 /** A message after each that has come back. */
 export const platformEcho = (port: number, message: Uint8Array, onEcho: () => void): Promise<unknown> =>

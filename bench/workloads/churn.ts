@@ -3,6 +3,7 @@ import { Network } from "effect-netstreams"
 import * as Net from "node:net"
 import { asClient, asServer, host } from "../contenders.js"
 import { echo as echoPeer } from "../peer.js"
+import { echoInFiber } from "../rivals.js"
 import type { Workload } from "../workload.js"
 import { echo, echoByGen, echoRaw, message, size } from "./echo.js"
 
@@ -56,7 +57,7 @@ const churnClient = (): Workload => {
 }
 
 const churnServer = (): Workload => {
-  const { library, raw } = asServer({ connections: atOnce, size, roundTrips: 1 })
+  const { library, raw, rival } = asServer({ connections: atOnce, size, roundTrips: 1 })
   return {
     name: "churn-server",
     title: `Accept, one round trip of ${size} bytes, close, as server, ${atOnce} at a time`,
@@ -66,7 +67,11 @@ const churnServer = (): Workload => {
     contenders: [
       raw("node:net, data events", echoRaw),
       library("startServer, Effect.fn", echo, { target: 0.75 }),
-      library("startServer, Effect.gen", echoByGen)
+      library("startServer, Effect.gen", echoByGen),
+      rival("node:net and a fiber for each", (socket, meter) =>
+        echoInFiber(socket, () => {
+          meter.count++
+        }))
     ]
   }
 }

@@ -54,7 +54,7 @@ export const dial: Workload = {
     ),
 
     rival(
-      "node:net, Effect.async, acquireRelease and scoped",
+      "node:net in Effect.scoped with a finalizer",
       (_, meter) =>
         Effect.suspend(() => scopedConnect(nextPort())).pipe(
           Effect.tap(() => {

@@ -4,6 +4,7 @@ import * as Net from "node:net"
 import * as v8 from "node:v8"
 import { host, listen, listenRaw, run } from "../contenders.js"
 import { clients, source } from "../peer.js"
+import { waitInFiber } from "../rivals.js"
 import { type Conditions, type Contender, type Meter, type Sample, sleep, type Workload } from "../workload.js"
 
 export const settle = async (): Promise<void> => {
@@ -57,9 +58,9 @@ const perConnection = async (port: number, accepted: Meter, conditions: Conditio
   return { value: (after - before) / many }
 }
 
-const idleRaw = (name: string, handler: (socket: Net.Socket) => void): Contender => ({
+const byHand = (kind: Contender["kind"], name: string, handler: (socket: Net.Socket) => void): Contender => ({
   name,
-  kind: "raw",
+  kind,
   measure: async (conditions) => {
     const accepted: Meter = { count: 0 }
     const port = await listenRaw((socket) => {
@@ -96,7 +97,7 @@ export const idleMemory: Workload = {
   unit: "bytes",
   better: "lower",
   contenders: [
-    idleRaw("node:net, data, error and close events", (socket) => {
+    byHand("raw", "node:net, data, error and close events", (socket) => {
       socket.on("data", (chunk) => socket.write(chunk))
       socket.on("error", () => {})
       socket.on("close", () => {})
@@ -110,7 +111,8 @@ export const idleMemory: Workload = {
         }
       }),
       1.8
-    )
+    ),
+    byHand("rival", "node:net and a fiber for each", waitInFiber)
   ]
 }
 

@@ -6,6 +6,7 @@ import * as Tls from "node:tls"
 import { fileURLToPath } from "node:url"
 import { makeCertificate } from "../certificate.js"
 import { host, run } from "../contenders.js"
+import { waitInFiber } from "../rivals.js"
 import { pinned } from "../spawnNode.js"
 import { type Conditions, type Contender, type Meter, rate, type Sample, sleep, type Workload } from "../workload.js"
 import { message, size } from "./echo.js"
@@ -185,27 +186,31 @@ const perConnection = async (port: number, accepted: Meter, conditions: Conditio
   return { value: (after - before) / many }
 }
 
+const idleByHand = (kind: Contender["kind"], name: string, handler: (socket: Net.Socket) => void): Contender => ({
+  name,
+  kind,
+  measure: async (conditions) => {
+    const accepted: Meter = { count: 0 }
+    const server = Tls.createServer({ ...makeCertificate(), noDelay: true }, (socket) => {
+      accepted.count++
+      handler(socket)
+    })
+    await new Promise<void>((resolve) => server.listen({ port: 0, host, backlog: 511 }, resolve))
+    return perConnection((server.address() as Net.AddressInfo).port, accepted, conditions)
+  }
+})
+
 const idle: Workload = {
   name: "tls-idle-memory",
   title: `Memory of an idle accepted connection with TLS, of ${many}`,
   unit: "bytes",
   better: "lower",
   contenders: [
-    {
-      name: "node:tls, data, error and close events",
-      kind: "raw",
-      measure: async (conditions) => {
-        const accepted: Meter = { count: 0 }
-        const server = Tls.createServer({ ...makeCertificate(), noDelay: true }, (socket) => {
-          accepted.count++
-          socket.on("data", (chunk) => socket.write(chunk))
-          socket.on("error", () => {})
-          socket.on("close", () => {})
-        })
-        await new Promise<void>((resolve) => server.listen({ port: 0, host, backlog: 511 }, resolve))
-        return perConnection((server.address() as Net.AddressInfo).port, accepted, conditions)
-      }
-    },
+    idleByHand("raw", "node:tls, data, error and close events", (socket) => {
+      socket.on("data", (chunk) => socket.write(chunk))
+      socket.on("error", () => {})
+      socket.on("close", () => {})
+    }),
     {
       name: "handler in readLine",
       kind: "library",
@@ -222,7 +227,8 @@ const idle: Workload = {
             Effect.promise(() => perConnection(address._tag === "TcpAddress" ? address.port : 0, accepted, conditions))
         ))
       }
-    }
+    },
+    idleByHand("rival", "node:tls and a fiber for each", waitInFiber)
   ]
 }
 
