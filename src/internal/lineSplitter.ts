@@ -103,7 +103,7 @@ export abstract class LineSplitter<A> {
     let overrun: Overrun | undefined
     do {
       enough = queue.position + batchBytes
-      overrun = this.complete(collect, enough, true)
+      overrun = this.complete(collect, enough, lines)
       // All of that may have been skipped.
     } while (lines.length === 0 && overrun === undefined && queue.position >= enough)
     if (lines.length > 0) {
@@ -118,17 +118,17 @@ export abstract class LineSplitter<A> {
    * with, and what is behind it stays in the buffer.
    */
   forEach<X>(f: OnLine<A, X>): Pulled<X> {
-    const stopped = this.complete(f, Infinity, false)
+    const stopped = this.complete(f, Infinity)
     return stopped !== undefined ? stopped : this.last(f)
   }
 
   /**
-   * The lines that have their terminator. After the position `enough`, no run is begun any more. A function that only
-   * `collects` sees nothing of the buffer, and its lines may leave it together.
+   * The lines that have their terminator. After the position `enough`, no run is begun any more. Where all that the
+   * function does is to add them to a `list`, they may be added without it.
    */
-  private complete<X>(f: OnLine<A, X>, enough: number, collects: boolean): X | Overrun | undefined {
+  private complete<X>(f: OnLine<A, X>, enough: number, list?: Array<A> | undefined): X | Overrun | undefined {
     do {
-      const stopped = this.run(f, collects)
+      const stopped = this.run(f, list)
       if (stopped !== undefined) {
         return stopped
       }
@@ -228,7 +228,7 @@ export abstract class LineSplitter<A> {
   }
 
   /** The lines of the run, if there is one. */
-  protected abstract run<X>(f: OnLine<A, X>, collects: boolean): X | Overrun | undefined
+  protected abstract run<X>(f: OnLine<A, X>, list: Array<A> | undefined): X | Overrun | undefined
   /** Starts a run with the line that ends at index `end` of the queue, or doesn't. */
   protected abstract startRun(end: number): boolean
   /** How many of the first `size` bytes can't be part of a terminator of which a line feed comes next. */
@@ -329,33 +329,26 @@ export class TextLines extends LineSplitter<string> {
     this.start = this.undisturbed = buffer.queue.position
   }
 
-  protected run<X>(f: OnLine<string, X>, collects: boolean): X | Overrun | undefined {
+  protected run<X>(f: OnLine<string, X>, list: Array<string> | undefined): X | Overrun | undefined {
     const { aligned, buffer, chunk, maxLength, queue, text, width } = this
+    if (list !== undefined && aligned) {
+      this.add(list)
+    }
     let { at, offset } = this
-    // Bytes of lines that are still in the buffer.
-    let collected = 0
     let feed: number
     while ((feed = text.indexOf("\n", at)) >= 0) {
-      if (collected === 0 && (queue.firstChunk !== chunk || queue.firstOffset !== offset)) {
+      if (!this.isAtRun()) {
         this.undisturbed = queue.position
         break
       }
       const size = aligned ? (feed + 1 - at) * width : indexOfByte(chunk, 10, offset) + 1 - offset
-      const end = feed > at && text.charCodeAt(feed - 1) === 13 ? feed - 1 : feed
+      const end = this.endOfLine(at, feed)
       const before = size - (feed + 1 - end) * width
       let line: string | Overrun | undefined
       if (before <= maxLength) {
         line = text.slice(at, end)
-        if (collects) {
-          collected += size
-        } else {
-          buffer.drop(size)
-        }
+        buffer.drop(size)
       } else {
-        if (collected > 0) {
-          buffer.drop(collected)
-          collected = 0
-        }
         line = this.overlong(before, size)
         if (line instanceof Overrun) {
           return line
@@ -368,14 +361,43 @@ export class TextLines extends LineSplitter<string> {
         return result
       }
     }
-    if (collected > 0) {
-      buffer.drop(collected)
-    }
     // Nothing is kept of a run that is over.
     this.text = ""
     this.at = 0
     this.chunk = emptyBytes
     return undefined
+  }
+
+  /** Adds the lines of the run that are not too long, up to one that is. Nobody looks on, so they leave the buffer together. */
+  private add(list: Array<string>): void {
+    const { at: start, maxLength, text, width } = this
+    let at = start
+    let feed: number
+    while ((feed = text.indexOf("\n", at)) >= 0) {
+      const end = this.endOfLine(at, feed)
+      if ((end - at) * width > maxLength) {
+        break
+      }
+      list.push(text.slice(at, end))
+      at = feed + 1
+    }
+    const size = (at - start) * width
+    this.at = at
+    this.offset += size
+    if (size > 0) {
+      this.buffer.drop(size)
+    }
+  }
+
+  /** Whether the first bytes of the buffer are those of the run: nobody else has read. */
+  private isAtRun(): boolean {
+    const { chunk, offset, queue } = this
+    return queue.firstChunk === chunk && queue.firstOffset === offset
+  }
+
+  /** Where the line of the run ends that begins at `at` and has its line feed at `feed`. */
+  private endOfLine(at: number, feed: number): number {
+    return feed > at && this.text.charCodeAt(feed - 1) === 13 ? feed - 1 : feed
   }
 
   protected startRun(end: number): boolean {

@@ -65,11 +65,14 @@ class ReadAll<E> extends ReadOperation<Uint8Array, E> {
   }
 }
 
+/** In bytes. */
+const largestHeader = 16
+
 class ReadExactly<E> extends ReadOperation<Uint8Array, E> {
   get name(): string {
     return "readExactly"
   }
-  constructor(place: WaitingPlace, private readonly n: number) {
+  constructor(place: WaitingPlace, readonly n: number) {
     super(place)
   }
   override get wanted(): number {
@@ -190,9 +193,22 @@ export class StreamReaderImpl<F, E> implements Api.StreamReader<E>, Faults<any> 
     return problem === undefined ? new ReadAll(this.place, maxBytes) : argument.illegal(problem)
   }
 
+  /** The last read of no more than a header: such a one mostly comes again. */
+  private header: ReadExactly<IncompleteReadError | E> | undefined = undefined
+
   readExactly(n: number): Effect.Effect<Uint8Array, IncompleteReadError | E> {
+    if (this.header?.n === n) {
+      return this.header
+    }
     const problem = argument.count("readExactly: n", n)
-    return problem === undefined ? new ReadExactly(this.place, n) : argument.illegal(problem)
+    if (problem !== undefined) {
+      return argument.illegal(problem)
+    }
+    const read = new ReadExactly<IncompleteReadError | E>(this.place, n)
+    if (n <= largestHeader) {
+      this.header = read
+    }
+    return read
   }
 
   readUntil(input: Api.Separator): Effect.Effect<Uint8Array, IncompleteReadError | LimitOverrunError | E> {
