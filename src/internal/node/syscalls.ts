@@ -36,7 +36,7 @@ export const writeNow = (socket: Net.Socket, chunk: Uint8Array): number | Error 
 const oneByte = new Uint8Array(1)
 
 /**
- * The reset behind the end that a TCP socket has reported.
+ * The reset behind the end that a socket has reported.
  *
  * When data and a reset are there at the same time, as they are after a pause, libuv reads the data, sees that the
  * connection has hung up, and reports an end in order: what a peer that crashed could not send any more would not be

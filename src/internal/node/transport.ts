@@ -499,7 +499,7 @@ export class SocketTransport extends StreamTransport<Net.Socket> {
 
   /** The end of the peer's side, or what libuv takes for it. */
   override ended(): void {
-    const failure = this.isTcp && !this.dropped ? hiddenReset(this.stream) : undefined
+    const failure = this.dropped ? undefined : hiddenReset(this.stream)
     if (failure === undefined) {
       super.ended()
     } else {

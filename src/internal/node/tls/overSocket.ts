@@ -96,7 +96,7 @@ class SocketTlsTransport extends TlsTransport {
       return getSystemErrorName(refused) !== "EALREADY"
     }
     handle.readStop()
-    const reset = this.remoteAddress._tag === "TcpAddress" ? hiddenReset(socket) : undefined
+    const reset = hiddenReset(socket)
     if (reset !== undefined) {
       this.failure ??= connectionFailure(reset)
     }
