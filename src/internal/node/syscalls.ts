@@ -12,6 +12,15 @@ import type * as Net from "node:net"
 import { codeOf, connectionReason } from "../errno.js"
 import { descriptorOf } from "./descriptors.js"
 
+/** V8 keeps the bytes of a typed array up to this size in its own heap, until somebody needs their address. */
+const inHeap = 64
+
+/** Whether memory would have to be allocated first for what is to be written. A `Buffer` always has some. */
+export const isInHeap = (chunk: Uint8Array): boolean => chunk.length <= inHeap && !(chunk instanceof Buffer)
+
+/** What so few bytes are written from: a copy costs less than memory of their own. */
+const scratch = new Uint8Array(new ArrayBuffer(inHeap))
+
 /**
  * Writes what the system takes of a chunk at once, and gives the number of bytes, or the error that has ended the
  * connection. The stream must be writable, with nothing queued; the rest is for it to send.
@@ -24,8 +33,13 @@ export const writeNow = (socket: Net.Socket, chunk: Uint8Array): number | Error 
   if (descriptor < 0) {
     return 0
   }
+  const size = chunk.length
   try {
-    return Fs.writeSync(descriptor, chunk, 0, chunk.length)
+    if (isInHeap(chunk)) {
+      scratch.set(chunk)
+      return Fs.writeSync(descriptor, scratch, 0, size)
+    }
+    return Fs.writeSync(descriptor, chunk, 0, size)
   } catch (error) {
     // The system reports what ended the connection once. Any other error, such as that there is no room, the stream is
     // told again, if it still holds.

@@ -22,7 +22,7 @@ import type { TlsError } from "../../NetworkError.js"
 import type * as Tls from "../../Tls.js"
 import type { Transport, TransportFailure, TransportReceiver } from "../../Transport.js"
 import { connectionFailure } from "../errno.js"
-import { hiddenReset, readRest } from "./syscalls.js"
+import { hiddenReset, isInHeap, readRest } from "./syscalls.js"
 
 const owner: unique symbol = Symbol.for("effect-netstreams/node/transport")
 
@@ -99,15 +99,8 @@ export const coalesce = (chunks: ReadonlyArray<Uint8Array>): Array<Uint8Array> =
   return pieces
 }
 
-/** V8 keeps the bytes of a typed array up to this size in its own heap, until somebody asks for its `ArrayBuffer`. */
-const heapChunk = 64
-
-/**
- * What a stream makes of a chunk before it writes it is a `Buffer` over the same memory. For the smallest chunks that
- * memory would have to be allocated first, which costs five times as much as a copy into Node's pool.
- */
-const pooled = (chunk: Uint8Array): Uint8Array =>
-  chunk.length <= heapChunk && !(chunk instanceof Buffer) ? Buffer.from(chunk) : chunk
+/** What a stream writes is a `Buffer` over the same memory, which costs five times as much to allocate as a copy to a pool. */
+const pooled = (chunk: Uint8Array): Uint8Array => isInHeap(chunk) ? Buffer.from(chunk) : chunk
 
 const hasWritev = (stream: { readonly _writev?: unknown }): boolean => typeof stream._writev === "function"
 
@@ -216,7 +209,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
     }
     const pieces = chunks.length === 1 ? chunks : coalesce(chunks)
     if (pieces.length === 1) {
-      this.writeOne(pooled(pieces[0]!))
+      this.writeOne(pieces[0]!)
     } else if (pieces.length > 1) {
       this.writeGathered(pieces)
     }
@@ -224,16 +217,17 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
 
   private writeOne(chunk: Uint8Array): void {
     const stream = this.stream
-    const taken = chunk.length <= smallChunk && stream.writableLength === 0 ? this.writeNow(chunk) : 0
-    if (typeof taken !== "number") {
+    const size = chunk.length
+    const taken = size <= smallChunk && stream.writableLength === 0 ? this.writeNow(chunk) : 0
+    if (taken === size) {
+      this.reportedBytes = 0
+    } else if (typeof taken === "number") {
+      stream.write(taken === 0 ? pooled(chunk) : chunk.subarray(taken), this.written ??= this.makeWritten())
+      this.handedOver(size)
+    } else {
       this.salvage()
       this.lose([chunk], () => taken)
-      return
     }
-    if (taken < chunk.length) {
-      stream.write(taken === 0 ? chunk : chunk.subarray(taken), this.written ??= this.makeWritten())
-    }
-    this.handedOver(chunk.length)
   }
 
   private writeGathered(pieces: ReadonlyArray<Uint8Array>): void {
