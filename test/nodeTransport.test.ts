@@ -641,28 +641,31 @@ describe.each(socketKinds)("a write that finds the connection gone, %s", (kind) 
     }))
 })
 
-describe.each(["unix dialled", "unix accepted"] as const)("a peer that closes over what it has not read, %s", (kind) => {
-  for (const paused of [false, true]) {
-    it(`has reset the connection, as Linux has it, ${paused ? "with data that waits to be read" : "after its data"}`, () =>
-      withPair(kind, { read: false }, async ({ peer, transport }, recorder) => {
-        transport.start(recorder)
-        await turns()
-        transport.write([bytes("nobody reads this")])
-        if (paused) {
-          transport.pause()
-        }
-        peer.socket.write("half of it")
-        await turns(20)
-        peer.socket.destroy()
-        await until(() => peer.closed)
-        transport.resume()
-        await until(() => recorder.closed || recorder.ended)
-        assert.strictEqual(recorder.text, "half of it")
-        assert.deepStrictEqual(recorder.calls, ["data", "closed"])
-        assert.strictEqual(recorder.failure?.code, "ECONNRESET")
-      }))
+describe.each(["unix dialled", "unix accepted"] as const)(
+  "a peer that closes over what it has not read, %s",
+  (kind) => {
+    for (const paused of [false, true]) {
+      it(`has reset the connection, as Linux has it, ${paused ? "with data that waits to be read" : "after its data"}`, () =>
+        withPair(kind, { read: false }, async ({ peer, transport }, recorder) => {
+          transport.start(recorder)
+          await turns()
+          transport.write([bytes("nobody reads this")])
+          if (paused) {
+            transport.pause()
+          }
+          peer.socket.write("half of it")
+          await turns(20)
+          peer.socket.destroy()
+          await until(() => peer.closed)
+          transport.resume()
+          await until(() => recorder.closed || recorder.ended)
+          assert.strictEqual(recorder.text, "half of it")
+          assert.deepStrictEqual(recorder.calls, ["data", "closed"])
+          assert.strictEqual(recorder.failure?.code, "ECONNRESET")
+        }))
+    }
   }
-})
+)
 
 describe.each(socketKinds)("small writes, %s", (kind) => {
   it("keep their order among large ones, whatever the system takes at once", () =>
