@@ -12,6 +12,7 @@ const byteMachine = [
   "inputBuffer",
   "textDecoding",
   "lineSplitter",
+  "framingCodec",
   "outputGate",
   "handover",
   "connectionState",

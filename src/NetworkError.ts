@@ -67,7 +67,7 @@ export class IncompleteReadError
         "what was skipped by then is gone"
     }
     const wanted = Option.match(this.expected, {
-      onNone: () => "the separator came",
+      onNone: () => this.operation.startsWith("Framing.") ? "the frame was complete" : "the separator came",
       onSome: (expected) => `all ${expected} had arrived`
     })
     return `${this.operation}${from(this.remoteAddress)}: the stream ended after ${
@@ -89,6 +89,9 @@ export class IncompleteReadError
  * not found, the rest, which may be over-long as well. `skipUntil(separator)` drops all of it, and fails with an
  * `IncompleteReadError` where the stream ends first. `lines` and `forEachLine` do this by themselves, with
  * `onOverrun: "skip"` or `"truncate"`.
+ *
+ * Of a frame (see `Framing`) it is the framing's `maxLength` that was passed. Where a length says how long the frame is,
+ * `consumed` is all of it with its header: what `readExactly` would have to take to get past it.
  *
  * @since 0.1.0
  * @category errors
@@ -114,11 +117,77 @@ export class LimitOverrunError
   })
 {
   override get message(): string {
+    if (this.operation.startsWith("Framing.")) {
+      return `${this.operation}${from(this.remoteAddress)}: the frame has ${this.found ? "" : "at least "}${
+        plural(this.consumed, "byte")
+      }, past the limit of ${this.limit}; nothing was consumed: raise maxLength, or close the connection`
+    }
     const seen = this.found
       ? `the separator was found after ${plural(this.consumed, "byte")}`
       : `no end was found in ${plural(this.consumed, "byte")}`
     return `${this.operation}${from(this.remoteAddress)}: ${seen}, past the limit of ${this.limit}; ` +
       "nothing was consumed: raise the limit, take the bytes with readExactly(consumed), or drop them with skipUntil"
+  }
+}
+
+const framingAdvice = {
+  read: {
+    InvalidLength:
+      "nothing was consumed, and where the next frame begins is not known: close the connection, or check " +
+      "the framing's options",
+    InvalidContent: "the frame was consumed, and the next read goes on behind it"
+  },
+  write: "nothing of it was written"
+}
+
+/**
+ * What came is no frame, or not one that means anything; or a value can't be written as a frame.
+ *
+ * **Details**
+ *
+ * | reason | when reading | when writing |
+ * |---|---|---|
+ * | `InvalidLength` | a length that can't be: less than nothing, or a varint that does not end or fits no 64 bits. Nothing was consumed, and the same read fails again, for where the next frame begins can't be known | |
+ * | `InvalidContent` | the frame is not what the framing's schema wants. It was consumed, and is in `frame`; the next read goes on behind it | the value is not what the schema wants |
+ * | `TooLong` | see `LimitOverrunError` | longer than `maxLength`, or than the length field can say |
+ * | `TooShort` | | shorter than a frame of that kind is |
+ * | `ContainsSeparator` | | it would be read as two |
+ *
+ * When writing, nothing of the value was written, and the connection is as it was.
+ *
+ * @since 0.1.0
+ * @category errors
+ * @example
+ * ```ts
+ * import { Framing, type StreamReader } from "effect-netstreams"
+ * import { Effect, Schema } from "effect"
+ *
+ * const events = Framing.ndjson(Schema.Struct({ id: Schema.Number }))
+ *
+ * // What is no event is passed over.
+ * const next = (reader: StreamReader.StreamReader) =>
+ *   Framing.read(reader, events).pipe(
+ *     Effect.retry({ while: (error) => error._tag === "FramingError" && error.reason === "InvalidContent" })
+ *   )
+ * ```
+ */
+export class FramingError extends Schema.TaggedError<FramingError>("effect-netstreams/FramingError")("FramingError", {
+  reason: Schema.Literal("InvalidLength", "InvalidContent", "TooLong", "TooShort", "ContainsSeparator"),
+  operation: Schema.Literal("read", "write"),
+  detail: Schema.String,
+  frame: Schema.optionalWith(Schema.Option(Schema.Uint8ArrayFromBase64), absent),
+  remoteAddress: Schema.optionalWith(remoteAddress, absent),
+  cause
+}) {
+  override get message(): string {
+    const peer = Option.match(this.remoteAddress, {
+      onNone: () => "",
+      onSome: (address) => ` ${this.operation === "read" ? "from" : "to"} ${Address.format(address)}`
+    })
+    const advice = this.operation === "write"
+      ? framingAdvice.write
+      : framingAdvice.read[this.reason === "InvalidLength" ? "InvalidLength" : "InvalidContent"]
+    return `Framing.${this.operation}${peer}: ${this.detail}; ${advice}`
   }
 }
 
@@ -469,8 +538,8 @@ export class ConcurrentReadError
 }
 
 /**
- * A defect: a read on a reader that a stream of lines has taken over, or was stopped on before its end, so that lines
- * which had already been read ahead may be gone.
+ * A defect: a read on a reader that a stream of lines or frames has taken over, or was stopped on before its end, so that
+ * what had already been read ahead may be gone.
  *
  * @since 0.1.0
  * @category errors
@@ -481,7 +550,7 @@ export class ReadAheadError
   })
 {
   override get message(): string {
-    return `${this.operation}: a stream of lines has read ahead on this reader, so the next bytes may be gone; ` +
+    return `${this.operation}: a stream of lines or frames has read ahead on this reader, so the next bytes may be gone; ` +
       "read everything through that stream, or make it with { readAhead: false }"
   }
 }

@@ -157,6 +157,7 @@ describe("examples", () => {
       "echo-client.ts",
       "echo-server.ts",
       "http-headers.ts",
+      "json-rpc.ts",
       "mtls-echo.ts",
       "smtp-starttls.ts"
     ])
@@ -376,6 +377,31 @@ describe("examples", () => {
       }).pipe(Effect.provide(NodeNetwork.layer), Effect.provide(NodeContext.layer)),
     patience
   )
+
+  it.scopedLive("json-rpc answers what it is asked, and says what it can't", () =>
+    Effect.gen(function*() {
+      const server = yield* start("json-rpc", "0")
+      const port = portOf(yield* server.lineAfter("Serving on "))
+      const { reader, writer } = yield* (yield* NodeNetwork.make).openConnection({ host: "127.0.0.1", port })
+      yield* writer.writeAll([
+        `{"jsonrpc":"2.0","id":1,"method":"sum","params":[1,2,3]}\n`,
+        `{"jsonrpc":"2.0","id":"b","method":"toString"}\r\n`,
+        `{"id":3}\n`,
+        `{"jsonrpc":"2.0","id":4,"method":"product"}\n`
+      ])
+      yield* writer.writeEof
+      const [sum, none, bad, product, ...others] = Array.from(yield* Stream.runCollect(reader.lines()))
+      assert.strictEqual(sum, `{"jsonrpc":"2.0","id":1,"result":6}`)
+      assert.strictEqual(
+        none,
+        `{"jsonrpc":"2.0","id":"b","error":{"code":-32601,"message":"no such method: toString"}}`
+      )
+      assert.match(bad!, /^\{"jsonrpc":"2\.0","id":null,"error":\{"code":-32600,"message":".*jsonrpc.*is missing/)
+      assert.strictEqual(product, `{"jsonrpc":"2.0","id":4,"result":1}`)
+      assert.deepStrictEqual(others, [])
+      yield* server.interrupt
+      assert.strictEqual(yield* server.exit, 0)
+    }), patience)
 
   it.scopedLive("http-headers wants a web URL", () =>
     Effect.gen(function*() {

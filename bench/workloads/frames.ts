@@ -1,5 +1,5 @@
-import { Effect } from "effect"
-import { Network } from "effect-netstreams"
+import { Effect, Option, Stream } from "effect"
+import { Framing, Network } from "effect-netstreams"
 import * as Net from "node:net"
 import { asClient, host } from "../contenders.js"
 import { source } from "../peer.js"
@@ -18,6 +18,8 @@ const countFrame = (meter: Meter, frame: Uint8Array): void => {
   }
   meter.count++
 }
+
+const framing = Framing.lengthPrefixed()
 
 export const frames: Workload = {
   name: "frames",
@@ -54,6 +56,25 @@ export const frames: Workload = {
         rest = chunk.subarray(from)
       })
     }),
+
+    library("Framing.read", (port, meter) =>
+      Effect.gen(function*() {
+        const { reader } = yield* Network.openConnection({ host, port })
+        while (true) {
+          countFrame(meter, Option.getOrThrow(yield* Framing.read(reader, framing)))
+        }
+      }), { target: 0.9 }),
+
+    library("Framing.stream, by chunk", (port, meter) =>
+      Effect.gen(function*() {
+        const { reader } = yield* Network.openConnection({ host, port })
+        yield* Stream.runForEachChunk(Framing.stream(reader, framing), (frames) =>
+          Effect.sync(() => {
+            for (const frame of frames) {
+              countFrame(meter, frame)
+            }
+          }))
+      })),
 
     library("readUint32, readExactly", (port, meter) =>
       Effect.gen(function*() {

@@ -175,28 +175,51 @@ export class ByteQueue {
 
   /** Takes the first `size` bytes, at most four, which must be there, as an unsigned integer. No view is made of them. */
   takeUint(size: number, littleEndian: boolean): number {
-    let value = 0
-    const start = this.offset
-    const end = start + size
+    const value = this.uintAt(0, size, littleEndian)
+    const end = this.offset + size
     if (end <= this.first.length) {
-      const first = this.first
-      if (littleEndian) {
-        for (let i = end - 1; i >= start; i--) {
-          value = value << 8 | first[i]!
-        }
-      } else {
-        for (let i = start; i < end; i++) {
-          value = value << 8 | first[i]!
-        }
-      }
       this.advance(size, end)
     } else {
-      for (let i = 0; i < size; i++) {
-        value = value << 8 | this.byteAt(littleEndian ? size - 1 - i : i)
-      }
       this.drop(size)
     }
+    return value
+  }
+
+  /** The `size` bytes at `index`, at most four, which must be there, as an unsigned integer. */
+  uintAt(index: number, size: number, littleEndian: boolean): number {
+    let value = 0
+    const start = this.offset + index
+    const end = start + size
+    const first = this.first
+    if (end > first.length) {
+      for (let i = 0; i < size; i++) {
+        value = value << 8 | this.byteAt(index + (littleEndian ? size - 1 - i : i))
+      }
+    } else if (littleEndian) {
+      for (let i = end - 1; i >= start; i--) {
+        value = value << 8 | first[i]!
+      }
+    } else {
+      for (let i = start; i < end; i++) {
+        value = value << 8 | first[i]!
+      }
+    }
     return value >>> 0
+  }
+
+  /** Takes the first `total` bytes, which must be there, and gives the `size` of them that begin at index `from`. */
+  takeWithin(from: number, size: number, total: number): Bytes {
+    const start = this.offset
+    const end = start + total
+    if (end > this.first.length) {
+      this.drop(from)
+      const bytes = size === 0 ? emptyBytes : this.take(size)
+      this.drop(total - from - size)
+      return bytes
+    }
+    const bytes = size === 0 ? emptyBytes : this.view(start + from, size)
+    this.advance(total, end)
+    return bytes
   }
 
   private takeAcross(n: number): Bytes {

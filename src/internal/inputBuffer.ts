@@ -14,7 +14,7 @@ import { lineFeed, type Separator } from "./separator.js"
 
 /** Why a read can never complete. */
 export abstract class ReadFault {
-  abstract readonly kind: "incomplete" | "overrun" | "failed"
+  abstract readonly kind: "incomplete" | "overrun" | "malformed" | "failed"
 }
 
 /** The end came first; `partial` has been consumed. */
@@ -155,6 +155,13 @@ export class InputBuffer<F> {
     return bytes
   }
 
+  /** The `size` bytes from index `from` on, of the first `total`, which are taken. */
+  takeWithin(from: number, size: number, total: number): Bytes {
+    const bytes = this.queue.takeWithin(from, size, total)
+    this.consumed()
+    return bytes
+  }
+
   takeUint(size: number, littleEndian: boolean): number {
     const value = this.queue.takeUint(size, littleEndian)
     this.consumed()
@@ -251,12 +258,20 @@ export class InputBuffer<F> {
   }
 
   readUntil(separator: Separator): Outcome<Bytes> {
+    const size = this.locate(separator, this.limit)
+    return typeof size === "number"
+      ? this.take(size)
+      : size ?? (this.end === "eof" ? new Incomplete(this.takeRest(), undefined) : this.ended())
+  }
+
+  /** How many bytes there are up to and with a separator, before which there may be `limit`. `undefined`: none is here. */
+  locate(separator: Separator, limit: number): number | Overrun | undefined {
     const end = this.search(separator)
-    if (end >= 0) {
-      const before = end + 1 - separator.matched
-      return before > this.limit ? new Overrun(before, this.limit, true) : this.take(end + 1)
+    if (end < 0) {
+      return this.overrun(separator, limit)
     }
-    return this.overrun(separator) ?? (this.end === "eof" ? new Incomplete(this.takeRest(), undefined) : this.ended())
+    const before = end + 1 - separator.matched
+    return before > limit ? new Overrun(before, limit, true) : end + 1
   }
 
   readLine(): Outcome<Bytes> {
@@ -306,9 +321,9 @@ export class InputBuffer<F> {
    * Whether a search that found nothing has gone past the limit: no separator can begin within it any more. That many
    * bytes can be taken without cutting one in two.
    */
-  private overrun(separator: Separator): Overrun | undefined {
+  private overrun(separator: Separator, limit: number): Overrun | undefined {
     const safe = this.queue.length + 1 - separator.max
-    return safe > this.limit ? new Overrun(safe, this.limit, false) : undefined
+    return safe > limit ? new Overrun(safe, limit, false) : undefined
   }
 
   takeRest(): Bytes {

@@ -146,7 +146,7 @@ export class WaitingPlace implements Consumer {
   }
 
   private settle<A, E>(operation: ReadOperation<A, E>, outcome: A | ReadFault): Exit.Exit<A, E> {
-    return outcome instanceof ReadFault ? this.fail(outcome, operation.name) : Exit.succeed(outcome)
+    return outcome instanceof ReadFault ? operation.fail(outcome) : Exit.succeed(outcome)
   }
 
   /** Waits for what a read needs that has found too little. */
@@ -262,6 +262,11 @@ export abstract class ReadOperation<A, E> extends Effectable.Class<A, E> {
   }
   abstract attempt(): Outcome<A>
 
+  /** How it fails with a fault. */
+  fail(fault: ReadFault): Exit.Exit<never, any> {
+    return this.place.fail(fault, this.name)
+  }
+
   override commit(): Effect.Effect<A, E> {
     return this.place.begin(this)
   }
@@ -274,7 +279,7 @@ export abstract class ReadOperation<A, E> extends Effectable.Class<A, E> {
         // What comes of the generator's turn here is what the run loop runs next.
         ? new YieldOnce(place.wait(this))
         : outcome instanceof ReadFault
-        ? new YieldOnce(place.fail(outcome, this.name))
+        ? new YieldOnce(this.fail(outcome))
         : served.with(outcome)
     }
     return new YieldOnce(this)

@@ -79,48 +79,63 @@ export const linesStream = <A>(
   return Stream.fromChannel(Channel.suspend(() => {
     const splitter = makeSplitter()
     return options.readAhead === false
-      ? lineByLine<A>(new Pull<A, any>(place, name, () => splitter.next(), false))
-      : readingAhead<A>(place, name, splitter)
+      ? oneByOne<A>(new Pull<A, any>(place, name, () => splitter.next(), false))
+      // The first pull is a read like any other, and dies where another stream has the reader.
+      : readingAhead<A>(
+        place,
+        new Pull<ReadonlyArray<A>, any>(place, name, () => splitter.batch(), false),
+        new Pull<ReadonlyArray<A>, any>(place, name, () => splitter.batch(), true)
+      )
   }))
 }
 
-const lineByLine = <A>(next: Pull<A, any>): Output<A, any> => {
+/** One by one, until the effect says that there are no more. */
+export const oneByOne = <A>(next: Effect.Effect<A | typeof endOfLines, any, any>): Output<A, any> => {
   const loop: Output<A, any> = Channel.flatMap(
     Channel.fromEffect(next),
-    (line) => line === endOfLines ? Channel.void : Channel.flatMap(Channel.write(chunks.of(line)), () => loop)
-  )
+    (one) => one === endOfLines ? Channel.void : Channel.flatMap(Channel.write(chunks.of(one)), () => loop)
+  ) as Output<A, any>
   return loop
 }
 
-const readingAhead = <A>(place: WaitingPlace, name: string, splitter: LineSplitter<A>): Output<A, any> => {
-  // The first pull is a read like any other, and dies where another stream has the reader.
-  const first = new Pull<ReadonlyArray<A>, any>(place, name, () => splitter.batch(), false)
-  const next = new Pull<ReadonlyArray<A>, any>(place, name, () => splitter.batch(), true)
+/** What a pull gives: several, that there are no more, or what is still to be done to have one. */
+type Batch<A> = ReadonlyArray<A> | typeof endOfLines | Effect.Effect<A, any, any>
+
+/** Two pulls of the same: `next` goes on where the reader has been taken over. */
+export const readingAhead = <A>(
+  place: WaitingPlace,
+  first: ReadOperation<Batch<A>, any>,
+  next: ReadOperation<Batch<A>, any>
+): Output<A, any> => {
   // The stream came to an end of its own, in order or not, so that everything it took has been emitted.
   let ended = false
   const end = Effect.sync(() => {
     ended = true
   })
-  const emit = (batch: ReadonlyArray<A> | typeof endOfLines): Output<A, any> => {
+  const orEnd = <B>(effect: Effect.Effect<B, any, any>): Effect.Effect<B, any, any> =>
+    Effect.tapErrorCause(effect, (cause) => Cause.isInterrupted(cause) ? Effect.void : end)
+  const emit = (batch: Batch<A>): Output<A, any> => {
     if (batch === endOfLines) {
       ended = true
       return Channel.void
     }
-    return Channel.flatMap(Channel.write(chunks.fromArray(batch)), loop)
+    return Array.isArray(batch)
+      ? Channel.flatMap(Channel.write(chunks.fromArray<A>(batch)), loop)
+      : Channel.flatMap(
+        Channel.fromEffect(orEnd(batch as Effect.Effect<A, any, any>)),
+        (one) => Channel.flatMap(Channel.write(chunks.of(one)), loop)
+      ) as Output<A, any>
   }
-  const wait = (pull: Pull<ReadonlyArray<A>, any>): Output<A, any> =>
-    Channel.flatMap(
-      Channel.fromEffect(Effect.tapErrorCause(pull, (cause) => Cause.isInterrupted(cause) ? Effect.void : end)),
-      emit
-    )
+  const wait = (pull: ReadOperation<Batch<A>, any>): Output<A, any> =>
+    Channel.flatMap(Channel.fromEffect(orEnd(pull)), emit) as Output<A, any>
   // Made once: of an effect in a channel V8 keeps hold until a full collection (see `suspension.ts`).
   const waitForMore = wait(next)
   const loop = (): Output<A, any> => {
-    const batch = splitter.batch()
+    const batch = next.attempt()
     if (batch instanceof ReadFault) {
       // It is not to be tried again: an unfinished line has been consumed.
       ended = true
-      return Channel.fromEffect(place.fail(batch, name))
+      return Channel.fromEffect(next.fail(batch))
     }
     return batch === undefined ? waitForMore : emit(batch)
   }

@@ -138,11 +138,13 @@ export type OnFailure<F, E> = (failure: F, remoteAddress: Address | undefined) =
 export class StreamReaderImpl<F, E> implements Api.StreamReader<E>, Faults<any> {
   readonly place: WaitingPlace
   readonly readLine: Effect.Effect<Uint8Array, LimitOverrunError | E>
+  /** What `Framing` keeps here: the reads of the framing that was asked for last, for they mostly come again. */
+  frames: object | undefined = undefined
 
   constructor(
     readonly input: InputBuffer<F>,
     private readonly onFailure: OnFailure<F, E>,
-    private readonly remoteAddress: Address | undefined
+    readonly remoteAddress: Address | undefined
   ) {
     this.place = new WaitingPlace(input, this)
     this.readLine = new ReadLine<LimitOverrunError | E>(this.place)

@@ -37,7 +37,7 @@ export class StreamWriterImpl implements Api.StreamWriter {
   constructor(
     private readonly state: ConnectionState,
     readonly canWriteEof: boolean,
-    private readonly remoteAddress: Address
+    readonly remoteAddress: Address
   ) {}
 
   get [TypeId](): Api.TypeId {
