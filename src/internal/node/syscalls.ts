@@ -5,7 +5,8 @@
  * and `node:fs` makes it in the plainest way that Node has. Nobody may read or write behind the back of a stream that has
  * bytes of its own in hand: so a write goes past the stream only while nothing is queued there, and a read only when the
  * stream will read no more. The descriptor is asked for each time, since a number that was kept might be another file's by
- * now; a handle that has been closed has none, nor has any on Windows. There, what is here does nothing.
+ * now; a handle that has been closed has none, nor has any on Windows. There, what is here does nothing. (`node
+ * --trace-sync-io` lists these calls, though none of them waits.)
  */
 import * as Fs from "node:fs"
 import type * as Net from "node:net"

@@ -21,7 +21,7 @@ import * as Address from "../../Address.js"
 import type { TlsError } from "../../NetworkError.js"
 import type * as Tls from "../../Tls.js"
 import type { Transport, TransportFailure, TransportReceiver } from "../../Transport.js"
-import { connectionFailure } from "../errno.js"
+import { codeOf, connectionFailure, connectionReason } from "../errno.js"
 import { hiddenReset, isInHeap, readRest } from "./syscalls.js"
 
 const owner: unique symbol = Symbol.for("effect-netstreams/node/transport")
@@ -225,7 +225,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
       stream.write(taken === 0 ? pooled(chunk) : chunk.subarray(taken), this.written ??= this.makeWritten())
       this.handedOver(size)
     } else {
-      this.salvage()
+      this.salvage(taken)
       this.lose([chunk], () => taken)
     }
   }
@@ -251,7 +251,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
       this.reportedBytes = writableLength
     } else {
       this.reportedBytes += size
-      this.salvage()
+      this.salvage(errored)
     }
   }
 
@@ -264,7 +264,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
   }
 
   /** A write has failed, and the stream is about to close: keeps what has been received and not been read. */
-  protected salvage(): void {}
+  protected salvage(_error: Error): void {}
 
   /** What comes after the failure is lost, and must not look sent. Where that is what fails, `error` makes the cause. */
   protected lose(chunks: ReadonlyArray<Uint8Array>, error: () => unknown): void {
@@ -284,7 +284,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
     return (error) => {
       const { destroyed, writableLength } = this.stream
       if (error !== null && error !== undefined) {
-        this.salvage()
+        this.salvage(error)
         return
       }
       // Most writes are taken by the system at once, and then there is nothing to report.
@@ -501,8 +501,9 @@ export class SocketTransport extends StreamTransport<Net.Socket> {
     }
   }
 
-  protected override salvage(): void {
-    if (!this.peerEnded && !this.dropped) {
+  protected override salvage(error: Error): void {
+    // A peer that may still send would not let that come to an end.
+    if (connectionReason(codeOf(error)) !== "Unknown" && !this.peerEnded && !this.dropped) {
       this.rest ??= readRest(this.stream)
     }
   }
