@@ -738,6 +738,39 @@ describe.each(socketKinds)("small writes, %s", (kind) => {
     }))
 })
 
+describe("a socket that is more than one of node:net", () => {
+  it("is left to Node: a terminal would wait for more behind its end", async () => {
+    class Special extends Net.Socket {}
+    const { readSync } = Fs
+    let reads = 0
+    Fs.readSync = (...args: Array<any>) => {
+      reads += 1
+      return (readSync as (...args: Array<any>) => number)(...args)
+    }
+    syncBuiltinESMExports()
+    const server = Net.createServer((socket) => socket.end("bye")).listen(0, "127.0.0.1")
+    await once(server, "listening")
+    try {
+      for (const [socket, expected] of [[new Special(), 0], [new Net.Socket(), 1]] as const) {
+        reads = 0
+        socket.connect(portOf(server), "127.0.0.1")
+        await once(socket, "connect")
+        const recorder = new Recorder()
+        const transport = fromSocket(socket)
+        transport.start(recorder)
+        await until(() => recorder.ended)
+        assert.strictEqual(reads, expected)
+        transport.end()
+        await until(() => recorder.closed)
+      }
+    } finally {
+      Fs.readSync = readSync
+      syncBuiltinESMExports()
+      server.close()
+    }
+  })
+})
+
 describe("a write that fails at once", () => {
   it("does not look sent", () =>
     withPair("dialled", {}, async ({ peer, transport }, recorder) => {

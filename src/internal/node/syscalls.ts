@@ -5,13 +5,16 @@
  * and `node:fs` makes it in the plainest way that Node has. Nobody may read or write behind the back of a stream that has
  * bytes of its own in hand: so a write goes past the stream only while nothing is queued there, and a read only when the
  * stream will read no more. The descriptor is asked for each time, since a number that was kept might be another file's by
- * now; a handle that has been closed has none, nor has any on Windows. There, what is here does nothing. (`node
+ * now; a handle that has been closed has none, nor has any on Windows. There, what is here does nothing, and so it is with
+ * what is more than a `net.Socket`, such as a terminal, where a read behind the end would wait for the next line. (`node
  * --trace-sync-io` lists these calls, though none of them waits.)
  */
 import * as Fs from "node:fs"
-import type * as Net from "node:net"
+import * as Net from "node:net"
 import { codeOf, connectionReason } from "../errno.js"
-import { descriptorOf } from "./descriptors.js"
+import { descriptorOf as openDescriptorOf } from "./descriptors.js"
+
+const descriptorOf = (socket: Net.Socket): number => socket.constructor === Net.Socket ? openDescriptorOf(socket) : -1
 
 /** V8 keeps the bytes of a typed array up to this size in its own heap, until somebody needs their address. */
 const inHeap = 64
