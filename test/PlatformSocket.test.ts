@@ -28,12 +28,12 @@ import * as PlatformSocket from "../src/PlatformSocket.js"
 import type * as Server from "../src/Server.js"
 import * as TestNetwork from "../src/TestNetwork.js"
 import { describeTls } from "./support/certificates.js"
-import { toLatin1, utf8 } from "./support/chunkings.js"
+import { Random, toLatin1, utf8 } from "./support/chunkings.js"
 import { over } from "./support/conformance.js"
 import { directory } from "./support/directory.js"
 import { leavesNoHandles } from "./support/handles.js"
 import { settle } from "./support/memoryTransport.js"
-import { freePort, portOf, rawServer, until } from "./support/rawPeer.js"
+import { freePort, portOf, rawServer, turns, until } from "./support/rawPeer.js"
 import { identity, trust } from "./support/tlsPeers.js"
 
 leavesNoHandles()
@@ -425,6 +425,44 @@ describe("fromConnection", () => {
       assert.deepStrictEqual([first.kept.text, second.kept.text], ["one", "two"])
     }))
 
+  it.scoped("loses nothing and repeats nothing, wherever it is interrupted", () =>
+    Effect.gen(function*() {
+      const random = new Random(1)
+      const { peer, socket } = yield* pair(undefined, { conditions: { fragment: "random" } })
+      const total = 200_000
+      const sent = Buffer.from(Uint8Array.from({ length: total }, (_, i) => i * 31 >> 3))
+      yield* Effect.gen(function*() {
+        for (let at = 0; at < total; at += 500) {
+          yield* peer.writer.write(sent.subarray(at, at + 500))
+          yield* random.chance(0.5) ? turns(1) : Effect.yieldNow()
+        }
+        yield* peer.writer.writeEof
+      }).pipe(Effect.forkScoped)
+      const received: Array<Uint8Array> = []
+      let interruptions = 0
+      let done = false
+      while (!done) {
+        const fiber = yield* socket.run(
+          (bytes) => {
+            received.push(bytes)
+            return random.chance(0.3) ? Effect.yieldNow() : undefined
+          },
+          random.chance(0.3) ? { onOpen: Effect.yieldNow() } : undefined
+        ).pipe(Effect.fork)
+        for (let i = random.between(0, 30); i > 0; i--) {
+          yield* Effect.yieldNow()
+        }
+        if (random.chance(0.5)) {
+          yield* turns(1)
+        }
+        const exit = yield* Fiber.interrupt(fiber)
+        interruptions += Exit.isInterrupted(exit) ? 1 : 0
+        done = Exit.isSuccess(exit)
+      }
+      assert.isTrue(Buffer.concat(received).equals(sent))
+      assert.isAbove(interruptions, 10)
+    }))
+
   it.scoped("interrupts handlers with run, and waits for them", () =>
     Effect.gen(function*() {
       const { peer, socket } = yield* pair()
@@ -690,6 +728,19 @@ describe("makeSocket", () => {
       assert.strictEqual(toLatin1(yield* accepted.reader.readAll()), "")
     }).pipe(Effect.scoped, Effect.provide(TestNetwork.layer), TestNetwork.simulate))
 
+  it.effect("ends its run with its scope, and runs no more", () =>
+    Effect.gen(function*() {
+      const { port } = yield* collecting()
+      const scope = yield* Scope.make()
+      const socket = yield* Scope.extend(PlatformSocket.makeSocket({ host: "127.0.0.1", port }), scope)
+      const run = yield* socket.run(() => {}).pipe(Effect.flip, Effect.fork)
+      yield* Effect.sleep("1 second")
+      yield* Scope.close(scope, Exit.void)
+      for (const error of [yield* Fiber.join(run), yield* Effect.flip(socket.run(() => {}))]) {
+        assert.isTrue(Socket.SocketCloseError.is(error) && error.code === 1000)
+      }
+    }).pipe(Effect.scoped, Effect.provide(TestNetwork.layer), TestNetwork.simulate))
+
   it.effect("refuses options that can't be right", () =>
     Effect.gen(function*() {
       const exit = yield* Effect.exit(PlatformSocket.makeSocket({ host: "127.0.0.1", port: 1, window: 0 }))
@@ -749,6 +800,18 @@ describe("layerSocket", () => {
         })
         const twice = Effect.zip(shouting, shouting)
         assert.deepStrictEqual(yield* Effect.provide(twice, Secure), [["ONE", "TWO"], ["ONE", "TWO"]])
+      }).pipe(Effect.provide(NodeNetwork.layer)))
+
+    it.scopedLive("is served over TLS", () =>
+      Effect.gen(function*() {
+        const server = yield* PlatformSocket.makeServer({ host: "127.0.0.1", port: 0, tls: identity() })
+        yield* server.run(echo).pipe(Effect.forkScoped)
+        const lines = yield* shouting.pipe(Effect.provide(PlatformSocket.layerSocket({
+          host: "127.0.0.1",
+          port: server.address._tag === "TcpAddress" ? server.address.port : 0,
+          tls: { ...trust(), serverName: "localhost" }
+        })))
+        assert.deepStrictEqual(lines, ["one", "two"])
       }).pipe(Effect.provide(NodeNetwork.layer)))
 
     it.scopedLive("fails with a TlsError", () =>
@@ -971,6 +1034,27 @@ describe("makeServer", () => {
         ["handler", "Error: thrown"],
         ["handler", "failed"]
       ])
+    })
+  )
+
+  virtually(
+    "does not report that it has closed the connections of handlers that were late",
+    Effect.gen(function*() {
+      const reports: Array<Server.ServerError> = []
+      const ended: Array<string> = []
+      const scope = yield* Scope.make()
+      const server = yield* PlatformSocket.makeServer({
+        port: 7,
+        onError: (error) => Effect.sync(() => reports.push(error))
+      }).pipe(Scope.extend(scope))
+      yield* server.run((socket) =>
+        Effect.tapError(socket.run(() => {}), (error) => Effect.sync(() => ended.push(error.message)))
+      ).pipe(Effect.ignore, Effect.forkScoped)
+      yield* Network.openConnection({ host: "localhost", port: 7 })
+      yield* Effect.sleep("1 second")
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(ended, ["Close: 1000"])
+      assert.deepStrictEqual(reports, [])
     })
   )
 
