@@ -14,6 +14,10 @@ const smallChunk = 128
 /** What small chunks are gathered in. */
 const gatherSize = 4096
 
+/** The number of `size` bytes, at most four, with its bytes in the other order. */
+const reversed = (value: number, size: number): number =>
+  (value << 24 | (value & 0xff00) << 8 | value >>> 8 & 0xff00 | value >>> 24) >>> 8 * (4 - size)
+
 export class ByteQueue {
   /** Bytes in the queue. */
   length = 0
@@ -124,6 +128,11 @@ export class ByteQueue {
       this.firstWhole = true
       return first
     }
+    return this.part(start, n)
+  }
+
+  private part(start: number, n: number): Bytes {
+    const { first } = this
     if (this.firstBuffer === undefined) {
       this.firstBuffer = first.buffer
       this.firstBase = first.byteOffset
@@ -187,38 +196,43 @@ export class ByteQueue {
 
   /** The `size` bytes at `index`, at most four, which must be there, as an unsigned integer. */
   uintAt(index: number, size: number, littleEndian: boolean): number {
-    let value = 0
     const start = this.offset + index
     const end = start + size
     const first = this.first
     if (end > first.length) {
-      for (let i = 0; i < size; i++) {
-        value = value << 8 | this.byteAt(index + (littleEndian ? size - 1 - i : i))
-      }
-    } else if (littleEndian) {
-      for (let i = end - 1; i >= start; i--) {
-        value = value << 8 | first[i]!
-      }
-    } else {
-      for (let i = start; i < end; i++) {
-        value = value << 8 | first[i]!
-      }
+      return this.uintAcross(index, size, littleEndian)
     }
-    return value >>> 0
+    let value = 0
+    for (let i = start; i < end; i++) {
+      value = value << 8 | first[i]!
+    }
+    return littleEndian ? reversed(value, size) : value >>> 0
+  }
+
+  private uintAcross(index: number, size: number, littleEndian: boolean): number {
+    let value = 0
+    for (let i = 0; i < size; i++) {
+      value = value << 8 | this.byteAt(index + i)
+    }
+    return littleEndian ? reversed(value, size) : value >>> 0
   }
 
   /** Takes the first `total` bytes, which must be there, and gives the `size` of them that begin at index `from`. */
   takeWithin(from: number, size: number, total: number): Bytes {
     const start = this.offset
     const end = start + total
-    if (end > this.first.length) {
-      this.drop(from)
-      const bytes = size === 0 ? emptyBytes : this.take(size)
-      this.drop(total - from - size)
-      return bytes
+    if (end > this.first.length || size === 0) {
+      return this.takeWithinAcross(from, size, total)
     }
-    const bytes = size === 0 ? emptyBytes : this.view(start + from, size)
+    const bytes = this.part(start + from, size)
     this.advance(total, end)
+    return bytes
+  }
+
+  private takeWithinAcross(from: number, size: number, total: number): Bytes {
+    this.drop(from)
+    const bytes = size === 0 ? emptyBytes : this.take(size)
+    this.drop(total - from - size)
     return bytes
   }
 

@@ -412,10 +412,15 @@ class ReadBytes extends ReadFrame {
       return new YieldOnce(this)
     }
     const located = decoder.locate()
-    return located === true
-      ? served.with(some(decoder.take()))
-      : located === undefined
-      ? new YieldOnce(place.wait(this))
+    return located === true ? served.with(some(decoder.take())) : this.instead(located)
+  }
+
+  /** There is no frame, or not yet. */
+  private instead(
+    located: ReadFault | typeof endOfFrames | undefined
+  ): Effect.EffectGenerator<Effect.Effect<any, any>> {
+    return located === undefined
+      ? new YieldOnce(this.place.wait(this))
       : located === endOfFrames
       ? served.with(none)
       : new YieldOnce(this.fail(located))

@@ -69,12 +69,17 @@ export abstract class FrameDecoder {
       : new Incomplete(input.takeRest(), expected)
   }
 
+  /** There are too few bytes, and it is known how many there have to be. */
+  protected awaiting(total: number): Located {
+    this.wanted = total
+    return this.lacking(total)
+  }
+
   /** A frame that is `size` bytes behind a header of `header` bytes. */
   protected behind(header: number, size: number): Located {
     const total = header + size
     if (this.input.queue.length < total) {
-      this.wanted = total
-      return this.lacking(total)
+      return this.awaiting(total)
     }
     this.from = header
     this.size = size
@@ -125,53 +130,64 @@ export interface LengthFormat {
 const two32 = 0x1_0000_0000
 
 class LengthDecoder extends FrameDecoder {
+  private readonly queue: ByteQueue
   private readonly header: number
   private readonly lengthAt: number
   private readonly lengthBytes: number
   private readonly littleEndian: boolean
   private readonly adjustment: number
   private readonly maxLength: number
-  private readonly whole: boolean
+  /** How many bytes may be behind the length. */
+  private readonly most: number
 
   constructor(input: InputBuffer<any>, format: LengthFormat) {
     super(input)
+    this.queue = input.queue
     this.lengthAt = format.headerBytes
     this.lengthBytes = format.lengthBytes
     this.header = format.headerBytes + format.lengthBytes
     this.littleEndian = format.littleEndian
     this.adjustment = format.adjustment
     this.maxLength = format.maxLength
-    this.whole = format.headerBytes > 0
+    this.from = format.headerBytes > 0 ? 0 : this.header
+    this.most = format.maxLength - (this.header - this.from)
   }
 
+  /** What is short here is inlined where frames are read: all but the common case is elsewhere. */
   locate(): Located {
-    const { header } = this
-    if (this.input.queue.length < header) {
-      this.wanted = header
-      return this.lacking(header)
+    const { header, queue } = this
+    if (queue.length < header) {
+      return this.awaiting(header)
     }
-    const length = this.length()
-    const size = length + this.adjustment
-    if (size < 0) {
-      return new Malformed(
+    const behind = this.lengthBytes <= 4
+      ? queue.uintAt(this.lengthAt, this.lengthBytes, this.littleEndian) + this.adjustment
+      : this.longLength() + this.adjustment
+    const total = header + behind
+    if (behind < 0 || behind > this.most || queue.length < total) {
+      return this.uncommon(behind)
+    }
+    this.size = total - this.from
+    this.total = total
+    return true
+  }
+
+  private uncommon(behind: number): Located {
+    const { adjustment, header, maxLength, most } = this
+    return behind < 0
+      ? new Malformed(
         "InvalidLength",
-        `a length of ${length} says that ${size} bytes follow it (adjustment ${this.adjustment})`,
+        `a length of ${behind - adjustment} says that ${behind} bytes follow it (adjustment ${adjustment})`,
         undefined,
         undefined
       )
-    }
-    if ((this.whole ? header + size : size) > this.maxLength) {
-      return new Overrun(header + size, this.maxLength, true)
-    }
-    return this.whole ? this.behind(0, header + size) : this.behind(header, size)
+      : behind > most
+      ? new Overrun(header + behind, maxLength, true)
+      : this.awaiting(header + behind)
   }
 
   /** Beyond 2^53 to within a few parts in 2^53, which is too long in any case. */
-  private length(): number {
-    const { input: { queue }, lengthAt, lengthBytes, littleEndian } = this
-    if (lengthBytes <= 4) {
-      return queue.uintAt(lengthAt, lengthBytes, littleEndian)
-    }
+  private longLength(): number {
+    const { lengthAt, littleEndian, queue } = this
     const first = queue.uintAt(lengthAt, 4, littleEndian)
     const second = queue.uintAt(lengthAt + 4, 4, littleEndian)
     return littleEndian ? second * two32 + first : first * two32 + second
