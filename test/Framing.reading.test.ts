@@ -92,11 +92,11 @@ const bySeparator = (
   framing: AnyFraming,
   pattern: RegExp,
   longest: number,
-  alphabet: string,
+  pieces: ReadonlyArray<string>,
   lastToo = false
 ): Kind => ({
   framing,
-  pieces: [...alphabet],
+  pieces,
   first: (text, end) => {
     const match = pattern.exec(text)
     return match !== null
@@ -112,6 +112,8 @@ const bySeparator = (
       : { frame: text, size: text.length }
   }
 })
+
+const linePieces = ["a", "b", "\r", "\n", "abc\r\n", "abc\n", "ab\r\r\n"]
 
 const varintOf = (text: string): { readonly size: number; readonly length: number } | undefined => {
   const bytes = /^[\x80-\xff]{0,9}[\0-\x7f]/.exec(text)?.[0]
@@ -133,8 +135,8 @@ const kinds: Record<string, Kind> = {
   "a length that counts itself": byLength({ lengthBytes: 1, adjustment: -1, maxLength: 4 }),
   "a type, and a length that counts itself": byLength({ headerBytes: 1, lengthBytes: 1, adjustment: -1, maxLength: 5 }),
   "a varint": {
-    framing: Framing.varintPrefixed({ maxLength: 130 }),
-    pieces: ["\0", "\x02ab", "\x81\0a", "\x83\x80\x80\0abc", "\x80\x02", "\xff\x01", "\x80".repeat(10)],
+    framing: Framing.varintPrefixed({ maxLength: 3 }),
+    pieces: ["\0", "\x02ab", "\x81\0a", "\x83\x80\x80\0abc", "\x03abc", "\x84\0abcd", "\x80\x02", "\x80".repeat(10)],
     expected: (text) => {
       const header = varintOf(text)
       return header === undefined ? undefined : header.size + header.length
@@ -143,27 +145,33 @@ const kinds: Record<string, Kind> = {
       const header = varintOf(text)
       return header === undefined
         ? text.length < 10 ? undefined : { fault: value("InvalidLength") }
-        : header.length > 130
-        ? { fault: overrun(header.size + header.length, 130, true) }
+        : header.length > 3
+        ? { fault: overrun(header.size + header.length, 3, true) }
         : text.length < header.size + header.length
         ? undefined
         : { frame: text.slice(header.size, header.size + header.length), size: header.size + header.length }
     }
   },
-  "a separator of 1 byte": bySeparator(Framing.delimited("b", { maxLength: 3 }), /b/, 1, "aaab"),
-  "a separator of 3 bytes": bySeparator(Framing.delimited("aba", { maxLength: 3 }), /aba/, 3, "aab"),
+  "a separator of 1 byte": bySeparator(Framing.delimited("b", { maxLength: 3 }), /b/, 1, ["a", "aa", "aaab", "b"]),
+  "a separator of 3 bytes": bySeparator(Framing.delimited("aba", { maxLength: 3 }), /aba/, 3, [
+    "a",
+    "aaaaba",
+    "aaab",
+    "aba",
+    "b"
+  ]),
   "a fixed number of bytes": {
     framing: Framing.fixed(3),
     pieces: ["a", "b"],
     expected: () => 3,
     first: (text) => text.length < 3 ? undefined : { frame: text.slice(0, 3), size: 3 }
   },
-  "lines": bySeparator(Framing.lines({ maxLength: 3 }), /\r?\n/, 2, "ab\r\n\n"),
+  "lines": bySeparator(Framing.lines({ maxLength: 3 }), /\r?\n/, 2, linePieces),
   "lines, the last one too": bySeparator(
     Framing.lines({ maxLength: 3, lastLine: "emit" }),
     /\r?\n/,
     2,
-    "ab\r\n\n",
+    linePieces,
     true
   )
 }
@@ -191,7 +199,7 @@ const reference = ({ expected, first }: Kind, text: string, ending: End): Readon
   }
 }
 
-/** Every beginning of some texts, with every end. */
+/** Every beginning of some texts, with every end, and each piece before others, whole. */
 const sessions = (
   kind: Kind,
   texts: number,
@@ -211,6 +219,10 @@ const sessions = (
           yield* check(beginning, ending, reference(kind, beginning, ending))
         }
       }
+    }
+    for (const piece of kind.pieces) {
+      const text = piece + random.pick(kind.pieces) + random.pick(kind.pieces)
+      yield* check(text, "eof", reference(kind, text, "eof"))
     }
   })
 
