@@ -486,6 +486,18 @@ describe("fromConnection", () => {
       assert.isTrue(finalized)
     }))
 
+  it.scoped("can be interrupted, handlers and all, by who can't be", () =>
+    Effect.gen(function*() {
+      const { peer, socket } = yield* pair()
+      let interrupted = 0
+      const fiber = yield* socket.run(() => Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted++)))
+        .pipe(Effect.uninterruptible, Effect.fork)
+      yield* peer.writer.write("x")
+      yield* settle
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(interrupted, 1)
+    }))
+
   it.scoped("handles chunk after chunk where it is told to", () =>
     Effect.gen(function*() {
       const { peer, socket } = yield* pair({ concurrency: 1 })
@@ -978,6 +990,23 @@ describe("makeServer", () => {
   )
 
   virtually(
+    "interrupts handlers that only wait, and waits for them",
+    Effect.gen(function*() {
+      const server = yield* PlatformSocket.makeServer({ port: 7, gracePeriod: 0 })
+      let finalized = 0
+      const run = yield* server.run(() =>
+        Effect.onInterrupt(Effect.never, () => Effect.delay(Effect.sync(() => finalized++), "500 millis"))
+      ).pipe(Effect.fork)
+      yield* Network.openConnection({ host: "localhost", port: 7 })
+      yield* Effect.sleep("1 second")
+      const before = yield* Clock.currentTimeMillis
+      yield* Fiber.interrupt(run)
+      assert.strictEqual((yield* Clock.currentTimeMillis) - before, 500)
+      assert.strictEqual(finalized, 1)
+    })
+  )
+
+  virtually(
     "closes those who wait with its scope, at once",
     Effect.gen(function*() {
       const scope = yield* Scope.make()
@@ -1376,6 +1405,45 @@ describe("toConnection", () => {
       yield* settle
       yield* end(closed(1006))
       assert.strictEqual((yield* Fiber.join(doomed)).reason, "Reset")
+    }))
+
+  it.scoped("knows how much the socket has not taken", () =>
+    Effect.gen(function*() {
+      const { end, socket, writing } = yield* puppet
+      const { writer } = yield* PlatformSocket.toConnection(socket)
+      yield* writing.close
+      yield* writer.write(new Uint8Array(100))
+      yield* writer.write(new Uint8Array(200))
+      yield* settle
+      assert.strictEqual(yield* writer.bufferedBytes, 300)
+      yield* writing.release
+      yield* settle
+      assert.strictEqual(yield* writer.bufferedBytes, 200)
+      const flushing = yield* Effect.fork(writer.flush)
+      yield* settle
+      assert.isTrue(Option.isNone(yield* Fiber.poll(flushing)))
+      yield* writing.open
+      yield* Fiber.join(flushing)
+      yield* end()
+    }))
+
+  it.scoped("takes a socket that is open and has sent too much at once", () =>
+    Effect.gen(function*() {
+      const { socket } = yield* puppet
+      // Nor does it say that it has opened.
+      const hasty: Socket.Socket = {
+        ...socket,
+        run: (handler) =>
+          Effect.suspend(() => {
+            for (const text of ["a", "b", "c"]) {
+              handler(utf8(text))
+            }
+            return Effect.never
+          })
+      }
+      const { reader } = yield* PlatformSocket.toConnection(hasty, { maxPending: 0 })
+      assert.strictEqual(toLatin1(yield* reader.readExactly(1)), "a")
+      assert.strictEqual((yield* Effect.flip(reader.read(1))).reason, "Unknown")
     }))
 
   it.scoped("fails a connection to whose socket nothing can be written", () =>
