@@ -14,8 +14,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import * as Runtime from "effect/Runtime"
-import * as RuntimeFlags from "effect/RuntimeFlags"
 import type * as Scope from "effect/Scope"
 import type { Connection } from "../Connection.js"
 import type { ListenError } from "../NetworkError.js"
@@ -165,8 +163,7 @@ const run = <R, E, _>(
 ): Effect.Effect<never, SocketServer.SocketServerError, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
-      // Nothing interrupts this fiber here; handlers are to be interruptible all the same.
-      const runtime = Runtime.enableRuntimeFlag(yield* Effect.runtime<R>(), RuntimeFlags.Interruption)
+      const runtime = yield* Effect.runtime<R>()
       const taker = new Taker((connection) =>
         Effect.provide(Effect.suspend(() => handler(fromConnection(connection, options))), runtime)
       )

@@ -104,8 +104,6 @@ class SocketTransport implements Transport {
   private get life(): Effect.Effect<void, Socket.SocketError> {
     return Effect.scopedWith((scope) =>
       Effect.gen(this, function*() {
-        // Whatever the socket does at once, this fiber is known by then.
-        yield* Effect.yieldNow()
         const writing = yield* Scope.fork(scope, ExecutionStrategy.sequential)
         const write = yield* Scope.extend(this.socket.writer, writing)
         const run = this.socket.run(
