@@ -507,7 +507,8 @@ export const stream: {
  *
  * **Details**
  *
- * Header and body go out as one. What is longer than a kilobyte is not copied, so it must not be changed until a `flush`.
+ * Header and body go out as one. Bytes that are long, or need no header, are not copied, so that they must not be changed
+ * until a `flush`.
  *
  * **Interruption**: as `writer.write`: it has been handed over whole, or not at all.
  *

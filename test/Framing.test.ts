@@ -202,6 +202,36 @@ describe("Framing, one reader", () => {
       assert.strictEqual(yield* rest(reader, feed), "\xff\xff\xff\xffx")
     }))
 
+  it.effect("is free again after a stream that failed with what it had waited for", () =>
+    Effect.gen(function*() {
+      const { feed, reader } = yield* fed(framesOf("a"))
+      const fiber = yield* started(Effect.flip(Stream.runDrain(Framing.stream(reader, length))))
+      yield* feed.data(latin1("\xff\xff\xff\xffx"))
+      assert.instanceOf(yield* Fiber.join(fiber), NetworkError.LimitOverrunError)
+      assert.strictEqual(yield* rest(reader, feed), "\xff\xff\xff\xffx")
+    }))
+
+  it.effect("is free again after a stream whose schema refused a frame in its own time", () =>
+    Effect.gen(function*() {
+      const slow = Framing.lines().pipe(Framing.schema(Schema.transformOrFail(Schema.String, Schema.String, {
+        decode: (line, _, ast) =>
+          Effect.zipRight(
+            Effect.yieldNow(),
+            line === "bad" ? Effect.fail(new ParseResult.Type(ast, line)) : Effect.succeed(line)
+          ),
+        encode: ParseResult.succeed
+      })))
+      const { feed, reader } = yield* fed("one\ntwo\nbad\nthree\n")
+      const seen: Array<string> = []
+      const error = yield* Effect.flip(
+        Stream.runForEach(Framing.stream(reader, slow), (line) => Effect.sync(() => seen.push(line)))
+      )
+      assert.strictEqual(framingError(error).reason, "InvalidContent")
+      assert.strictEqual(toLatin1(Option.getOrThrow(framingError(error).frame)), "bad")
+      assert.deepStrictEqual(seen, ["one", "two"])
+      assert.strictEqual(yield* rest(reader, feed), "three\n")
+    }))
+
   it.live("lets others run while the buffer never runs dry", () =>
     Effect.gen(function*() {
       const { reader } = yield* fed(framesOf("abcd").repeat(100_000))
