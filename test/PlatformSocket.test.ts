@@ -1608,6 +1608,35 @@ describe("toConnection", () => {
       }))
   })
 
+  it.scopedLive("half-closes a NodeSocket, and reads the answer", () =>
+    Effect.gen(function*() {
+      const { accepted, port } = yield* rawServer()
+      const socket = yield* NodeSocket.makeNet({ host: "127.0.0.1", port })
+      const connection = yield* PlatformSocket.toConnection(socket, { canWriteEof: true })
+      const peer = yield* accepted
+      peer.read()
+      yield* connection.writer.write("question")
+      yield* connection.writer.writeEof
+      yield* until(() => peer.ended)
+      assert.strictEqual(peer.text, "question")
+      peer.socket.end("answer")
+      assert.strictEqual(toLatin1(yield* connection.reader.readAll()), "answer")
+      assert.strictEqual((yield* connection.awaitClosed)._tag, "Peer")
+    }))
+
+  it.scopedLive("fails as a NodeSocket does", () =>
+    Effect.gen(function*() {
+      const { accepted, port } = yield* rawServer()
+      const socket = yield* NodeSocket.makeNet({ host: "127.0.0.1", port })
+      const { reader } = yield* PlatformSocket.toConnection(socket)
+      const peer = yield* accepted
+      peer.socket.write("all")
+      assert.strictEqual(toLatin1(yield* reader.readExactly(3)), "all")
+      peer.socket.resetAndDestroy()
+      const error = yield* Effect.flip(reader.read(1))
+      assert.deepStrictEqual([error.reason, Option.getOrUndefined(error.code)], ["Reset", "ECONNRESET"])
+    }))
+
   describe("meets the conditions of a connection", () => {
     const bothWays = (options: Connection.Options) =>
       Effect.gen(function*() {
