@@ -37,6 +37,8 @@ import type * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
 import type * as Connection from "./Connection.js"
 import * as internal from "./internal/framing.js"
+import * as reading from "./internal/framingRead.js"
+import * as writing from "./internal/framingWrite.js"
 import type { ConnectionError, FramingError, IncompleteReadError, LimitOverrunError } from "./NetworkError.js"
 import type * as StreamReader from "./StreamReader.js"
 import type * as StreamWriter from "./StreamWriter.js"
@@ -458,7 +460,7 @@ export const read: {
     reader: StreamReader.StreamReader<E>,
     framing: Framing<never, Out, R>
   ): Effect.Effect<Option.Option<Out>, ReadError | E, R>
-} = internal.read
+} = reading.read
 
 /**
  * How messages are streamed.
@@ -496,7 +498,7 @@ export const stream: {
     framing: Framing<never, Out, R>,
     options?: StreamOptions | undefined
   ): Stream.Stream<Out, ReadError | E, R>
-} = internal.stream
+} = reading.stream
 
 // ---------------------------------------------------------------------------
 // writing
@@ -527,7 +529,7 @@ export const write: {
     framing: Framing<In, unknown, R>,
     message: In
   ): Effect.Effect<void, WriteError, R>
-} = internal.write
+} = writing.write
 
 /**
  * Writes several messages as one, gathered into one system call: all of them, or, where one can't be framed, none.
@@ -545,7 +547,7 @@ export const writeAll: {
     framing: Framing<In, unknown, R>,
     messages: Iterable<In>
   ): Effect.Effect<void, WriteError, R>
-} = internal.writeAll
+} = writing.writeAll
 
 /**
  * Writes all messages of a stream; those of a chunk are one gathered write. Where one can't be framed, those before it have
@@ -562,7 +564,7 @@ export const sink: {
     writer: StreamWriter.StreamWriter,
     framing: Framing<In, unknown, R>
   ): Sink.Sink<void, In, never, WriteError, R>
-} = internal.sink
+} = writing.sink
 
 // ---------------------------------------------------------------------------
 // both
@@ -615,4 +617,4 @@ export const framed: {
     connection: Pick<Connection.Connection, "reader" | "writer">,
     framing: Framing<In, Out, R>
   ): Framed<In, Out, R>
-} = internal.framed
+} = writing.framed
