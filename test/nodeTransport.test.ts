@@ -305,6 +305,20 @@ describe.each(kinds)("a transport, %s", (kind) => {
       assert.strictEqual(last, 0)
     }))
 
+  it("reports it where a write of nothing came behind what was queued", () =>
+    withPair(kind, { read: false }, async ({ peer, transport }, recorder) => {
+      transport.start(recorder)
+      transport.write([new Uint8Array(32 * 1024 * 1024)])
+      assert.isAbove(transport.bufferedBytes, 0)
+      transport.write([new Uint8Array(0)])
+      transport.write([])
+      peer.keep = false
+      peer.read()
+      await until(() => peer.bytes === 32 * 1024 * 1024 && transport.bufferedBytes === 0)
+      await turns(2)
+      assert.isAbove(recorder.drains, 0)
+    }))
+
   it("sends half a million tiny chunks in one piece and in order", () =>
     withPair(kind, {}, async ({ peer, transport }, recorder) => {
       transport.start(recorder)
@@ -582,17 +596,22 @@ describe.each(socketKinds)("a write that finds the connection gone, %s", (kind) 
     "large ones together": [new Uint8Array(500_000), new Uint8Array(500_000)]
   }
 
+  /** The peer has gone with its last words, and who does not read has seen neither. */
+  const bereft = async ({ peer, transport }: Pair, recorder: Recorder): Promise<void> => {
+    transport.start(recorder)
+    await turns()
+    transport.pause()
+    peer.socket.end(words)
+    await until(() => peer.socket.writableFinished)
+    peer.socket.destroy()
+    await until(() => peer.closed)
+  }
+
   for (const [name, chunks] of Object.entries(pieces)) {
     it(`delivers what had been received, ${name}`, () =>
-      withPair(kind, {}, async ({ peer, transport }, recorder) => {
-        transport.start(recorder)
-        await turns()
-        // Who does not read has not seen the end.
-        transport.pause()
-        peer.socket.end(words)
-        await until(() => peer.socket.writableFinished)
-        peer.socket.destroy()
-        await until(() => peer.closed)
+      withPair(kind, {}, async (pair, recorder) => {
+        const { transport } = pair
+        await bereft(pair, recorder)
         const write = () => {
           if (!recorder.closed) {
             transport.write(chunks)
@@ -624,14 +643,9 @@ describe.each(socketKinds)("a write that finds the connection gone, %s", (kind) 
     }))
 
   it("delivers nothing once it is dropped", () =>
-    withPair(kind, {}, async ({ peer, transport }, recorder) => {
-      transport.start(recorder)
-      await turns()
-      transport.pause()
-      peer.socket.end(words)
-      await until(() => peer.socket.writableFinished)
-      peer.socket.destroy()
-      await until(() => peer.closed)
+    withPair(kind, {}, async (pair, recorder) => {
+      const { transport } = pair
+      await bereft(pair, recorder)
       for (let i = 0; i < 3; i++) {
         transport.write([bytes("anyone?")])
       }

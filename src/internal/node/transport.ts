@@ -218,6 +218,9 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
   private writeOne(chunk: Uint8Array): void {
     const stream = this.stream
     const size = chunk.length
+    if (size === 0) {
+      return
+    }
     const taken = size <= smallChunk && stream.writableLength === 0 ? this.writeNow(chunk) : 0
     if (taken === size) {
       this.reportedBytes = 0
