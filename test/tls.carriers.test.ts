@@ -2,6 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import { once } from "node:events"
 import * as Net from "node:net"
 import { Duplex } from "node:stream"
@@ -71,6 +72,14 @@ const netServer = (path?: string) =>
     (server) => Effect.sync(() => server.close())
   )
 
+/** How many connections Node counts for a server. */
+const countOf = (server: Net.Server): Effect.Effect<number> =>
+  Effect.promise(() =>
+    new Promise((resolve, reject) =>
+      server.getConnections((error, count) => error === null ? resolve(count) : reject(error))
+    )
+  )
+
 /** Two streams of bytes, each of which reads what is written to the other, in pieces of some size. */
 const duplexPair = (pieceSize: number): readonly [Duplex, Duplex] => {
   const waiting: Array<(() => void) | undefined> = [undefined, undefined]
@@ -137,6 +146,45 @@ describeTls("over a Unix socket", () => {
         Effect.flatMap(accepted, (connection) => connection.startTls(asServer()))
       ], { concurrency: 2 })
       yield* converse(client, server)
+    }).pipe(Effect.provide(NodeNetwork.layer)))
+})
+
+describeTls("over a socket of ours", () => {
+  it.scopedLive.each(versions)(
+    "a connection that has ended does not count any more: %s",
+    (version) =>
+      Effect.gen(function*() {
+        const sockets: Array<Net.Socket> = []
+        const watch = (message: unknown) => sockets.push((message as { readonly socket: Net.Socket }).socket)
+        yield* Effect.acquireRelease(
+          Effect.sync(() => subscribe("net.server.socket", watch)),
+          () => Effect.sync(() => unsubscribe("net.server.socket", watch))
+        )
+        const { accepted, handler } = collecting()
+        const server = yield* Network.startServer({ host: "127.0.0.1", port: 0, tls: identity() }, handler)
+        const client = yield* dialling(portOf(server), only(version))
+        const listener = (sockets[0] as unknown as { readonly server: Net.Server }).server
+        assert.strictEqual(yield* countOf(listener), 1)
+        yield* converse(client, yield* accepted)
+        assert.strictEqual(yield* countOf(listener), 0)
+      }).pipe(Effect.provide(NodeNetwork.layer))
+  )
+
+  it.scopedLive("a client of TLS 1.2 may renegotiate", () =>
+    Effect.gen(function*() {
+      const { accepted, handler } = collecting()
+      const server = yield* Network.startServer({ host: "127.0.0.1", port: 0, tls: identity() }, handler)
+      const peer = yield* nodeClient(portOf(server), only("TLSv1.2"))
+      const { reader, writer } = yield* accepted
+      for (let round = 0; round < 2; round++) {
+        yield* Effect.async<void, Error>((resume) => {
+          peer.socket.renegotiate({}, (error) => resume(error === null ? Effect.void : Effect.fail(error)))
+        })
+        peer.socket.write(`hello ${round}\n`)
+        assert.strictEqual(text(yield* reader.readLine), `hello ${round}\n`)
+        yield* writer.write(`good day ${round}\n`)
+        yield* until(() => peer.text.endsWith(`good day ${round}\n`))
+      }
     }).pipe(Effect.provide(NodeNetwork.layer)))
 })
 
@@ -239,6 +287,22 @@ describeTls("on an adopted listener", () => {
       assert.deepStrictEqual(Option.getOrThrow(certificate).subject["CN"], "renewed")
       listener.close()
       assert.isFalse(yield* server.isServing)
+    }))
+
+  it.scopedLive("whoever has the sockets as well sees them close, and can close them", () =>
+    Effect.gen(function*() {
+      const listener = yield* netServer()
+      const sockets: Array<Net.Socket> = []
+      listener.on("connection", (socket) => sockets.push(socket))
+      const { accepted, handler } = collecting()
+      const server = yield* NodeNetwork.startServerOn(listener, { tls: identity(), gracePeriod: 0 }, handler)
+      yield* converse(yield* dialling(portOf(server)), yield* accepted)
+      yield* until(() => sockets[0]!.closed)
+      yield* dialling(portOf(server))
+      const served = yield* accepted
+      sockets[1]!.destroy()
+      assert.strictEqual(yield* outcome(served.reader.readLine), "ConnectionError Reset ERR_STREAM_PREMATURE_CLOSE")
+      assert.strictEqual(yield* countOf(listener), 0)
     }))
 
   it.scopedLive("options that can't be used leave the listener to whoever made it", () =>

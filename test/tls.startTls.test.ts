@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Net from "node:net"
+import type * as Net from "node:net"
 import { Duplex } from "node:stream"
 import * as NodeTls from "node:tls"
 import type * as Connection from "../src/Connection.js"
@@ -65,7 +65,7 @@ const echoes = ({ client, server }: Ends, message = "secret\n") =>
   })
 
 describeTls("startTls", () => {
-  it.scopedLive("hands the sockets over to Node's TLS as they are, with what had come and was not read", () =>
+  it.scopedLive("hands what is below the sockets over to Node's TLS, with what had come and was not read", () =>
     Effect.gen(function*() {
       const ends = yield* tcp.open()
       yield* ends.server.writer.write("220 ready\n")
@@ -77,7 +77,12 @@ describeTls("startTls", () => {
       for (const role of ["client", "server"] as const) {
         const { stream } = (secure[role] as unknown as { readonly transport: { readonly stream: NodeTls.TLSSocket } })
           .transport
-        assert.instanceOf((stream as unknown as { readonly _parent: unknown })._parent, Net.Socket)
+        const { _handle: { _parent: handle }, _parent: socket } = stream as unknown as {
+          readonly _parent: Net.Socket | null
+          readonly _handle: { readonly _parent: object }
+        }
+        assert.strictEqual(handle.constructor.name, "TCP")
+        assert.isNull(socket)
       }
       yield* echoes(secure)
     }))

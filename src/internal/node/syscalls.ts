@@ -60,9 +60,12 @@ const oneByte = new Uint8Array(1)
  * connection has hung up, and reports an end in order: what a peer that crashed could not send any more would not be
  * missed. Another read tells them apart. (That of a peer that ended in order before it reset finds the end, and it stands.)
  */
-export const hiddenReset = (socket: Net.Socket): Error | undefined => {
+export const hiddenReset = (socket: Net.Socket): Error | undefined =>
   // It hides behind data that came with it.
-  const descriptor = socket.bytesRead === 0 ? -1 : descriptorOf(socket)
+  socket.bytesRead === 0 ? undefined : resetBehind(descriptorOf(socket))
+
+/** The same of a descriptor, from which something has been read. */
+export const resetBehind = (descriptor: number): Error | undefined => {
   if (descriptor < 0) {
     return undefined
   }

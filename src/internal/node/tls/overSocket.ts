@@ -15,23 +15,11 @@ import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
 import { connectionFailure } from "../../errno.js"
 import { Inherited } from "../../inherited.js"
-import { hiddenReset } from "../syscalls.js"
+import { IntakeTransport } from "../intake.js"
+import { resetBehind } from "../syscalls.js"
 import { queueSizeOf, SocketTransport } from "../transport.js"
+import { handleBelow, handleOf, socketBelow, takeHandle } from "./handles.js"
 import { type Carrier, TlsTransport } from "./transport.js"
-
-interface Handle {
-  /** Whether Node has told it to read. */
-  readonly reading?: boolean | undefined
-  readonly readStart: () => number
-  readonly readStop: () => number
-}
-
-const handleOf = (socket: Net.Socket): Handle | undefined => {
-  const handle = (socket as { readonly _handle?: Partial<Handle> | null })._handle
-  return typeof handle?.readStart === "function" && typeof handle.readStop === "function"
-    ? handle as Handle
-    : undefined
-}
 
 /**
  * The carrier for a transport that has not been started, if it is one of a socket that TLS can take over: a fresh one, or
@@ -64,7 +52,12 @@ class SocketCarrier implements Carrier {
 
   secured(socket: TLSSocket, options: Tls.CommonOptions, session: Tls.Session): TlsTransport {
     socket.allowHalfOpen = true
-    return new SocketTlsTransport(socket, this.lower, options, session)
+    const transport = new SocketTlsTransport(socket, this.lower, options, session)
+    // One that was made here nobody else has.
+    if (this.lower instanceof IntakeTransport) {
+      takeHandle(socket, this.stream)
+    }
+    return transport
   }
 
   destroy(): void {
@@ -73,18 +66,8 @@ class SocketCarrier implements Carrier {
 }
 
 class SocketTlsTransport extends TlsTransport {
-  constructor(
-    socket: TLSSocket,
-    private readonly lower: SocketTransport,
-    options: Tls.CommonOptions,
-    session: Tls.Session
-  ) {
-    super(socket, lower, options, session)
-  }
-
   protected override carrierEnded(): boolean {
-    const socket = this.lower.stream
-    const handle = handleOf(socket)
+    const handle = handleBelow(this.stream)
     if (handle === undefined) {
       return true
     }
@@ -96,7 +79,7 @@ class SocketTlsTransport extends TlsTransport {
       return getSystemErrorName(refused) !== "EALREADY"
     }
     handle.readStop()
-    const reset = hiddenReset(socket)
+    const reset = resetBehind(handle.fd ?? -1)
     if (reset !== undefined) {
       this.failure ??= connectionFailure(reset)
     }
@@ -105,7 +88,7 @@ class SocketTlsTransport extends TlsTransport {
 
   /** What OpenSSL has encrypted and the socket not taken, and what the system has not. */
   get writeProgress(): number | undefined {
-    return (queueSizeOf(this.stream) ?? 0) + (this.lower.writeProgress ?? 0)
+    return (queueSizeOf(this.stream) ?? 0) + (handleBelow(this.stream)?.writeQueueSize ?? 0)
   }
 
   override destroy(): void {
@@ -113,22 +96,13 @@ class SocketTlsTransport extends TlsTransport {
     this.discard()
   }
 
-  override letGo(): void {
-    super.letGo()
-    this.lower.letGo()
-  }
-
   /**
-   * The close of the socket is that of TLS. To close TLS itself over a socket that is on its way out would free at once
+   * The close of a socket below is that of TLS. To close TLS itself over a socket that is on its way out would free at once
    * what OpenSSL may be in the middle of using, as it is when data that it has decrypted led to this call.
    */
   protected override discard(): void {
-    if (!this.lower.stream.destroyed) {
+    if (socketBelow(this.stream)?.destroyed !== true) {
       this.stream.destroy()
     }
-  }
-
-  protected override reset(): void {
-    this.lower.abort()
   }
 }

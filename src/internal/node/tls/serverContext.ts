@@ -21,10 +21,11 @@ import { handshakeError, invalidOptions, rejection } from "./errors.js"
 import { begin, ignore, type Settle } from "./handshake.js"
 import { alpnOf, broughtContext, contextOf, contextOptions, inheriting, prepareSessions } from "./material.js"
 import { Recent } from "./recent.js"
+import { Slim } from "./slim.js"
 import { sessionOf } from "./transport.js"
 
-/** Node's own timer for the handshake can't be switched off. Ours comes first. */
-const never = 2 ** 31 - 1
+/** Node has no word for a handshake that is not timed, as ours are; but no time below zero is set. */
+const untimed = -1
 
 /**
  * What a server presents and accepts.
@@ -33,7 +34,7 @@ const never = 2 ** 31 - 1
  */
 export class ServerContext {
   /** Node's server, but for what it does with what it has to report. */
-  private readonly view: NodeTls.Server
+  private readonly view: View
 
   /** Throws where the options can't be used. */
   constructor(private readonly options: Tls.ServerOptions) {
@@ -47,7 +48,7 @@ export class ServerContext {
     const server = NodeTls.createServer({
       ...(secureContext === undefined ? contextOptions(options) : {}),
       secureOptions: resumes ? 0 : constants.SSL_OP_NO_TICKET,
-      handshakeTimeout: never,
+      handshakeTimeout: untimed,
       requestCert: requestCertificate,
       rejectUnauthorized,
       ...alpnOf(options),
@@ -58,10 +59,12 @@ export class ServerContext {
       // Node's server takes no context that exists already, but keeps its own here.
       Object.assign(server, { _sharedCreds: secureContext })
     }
-    this.view = Object.create(server, {
+    const view: View = this.view = Object.create(server, {
       emit: { value: report },
+      settle: { value: ignore, writable: true },
       requiresCertificate: { value: requestCertificate && rejectUnauthorized }
     })
+    view.slim = new Slim(view)
   }
 
   /** Begins a handshake, and returns the function that gives it up. */
@@ -73,13 +76,7 @@ export class ServerContext {
   ): () => void {
     const attach = (carrier: Duplex, settle: Settle): undefined => {
       const view: View = Object.create(this.view)
-      const settleOnce: Settle = (outcome) => {
-        // The view lives as long as the connection, and this is over.
-        view.settle = ignore
-        settle(outcome)
-      }
-      // Assigned as a literal it would be old at once, with all that the handshake holds: see `suspension.ts`.
-      view.settle = settleOnce
+      view.settle = settle
       view.remoteAddress = lower.remoteAddress
       EventEmitter.prototype.emit.call(view, "connection", carrier)
     }
@@ -92,6 +89,7 @@ interface View extends NodeTls.Server {
   settle: Settle
   remoteAddress: Address
   readonly requiresCertificate: boolean
+  slim: Slim
 }
 
 function report(this: View, event: string, ...args: ReadonlyArray<unknown>): boolean {
@@ -100,6 +98,7 @@ function report(this: View, event: string, ...args: ReadonlyArray<unknown>): boo
     if (this.requiresCertificate && socket.getPeerX509Certificate() === undefined) {
       refuse(this, socket, noCertificate(), true)
     } else {
+      this.slim.take(socket)
       this.settle(socket)
     }
   } else if (event === "tlsClientError") {

@@ -7,13 +7,14 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { X509Certificate } from "node:crypto"
-import * as Net from "node:net"
+import type * as Net from "node:net"
 import { type Duplex, Readable } from "node:stream"
 import { TLSSocket } from "node:tls"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
 import { ownerOf, queueSizeOf, reset, StreamTransport, takeOver } from "../transport.js"
 import { tlsFailure } from "./errors.js"
+import { handleBelow, socketBelow } from "./handles.js"
 
 const defaultShutdownTimeout = Duration.seconds(30)
 
@@ -110,7 +111,18 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
   }
 
   /** Closes what carries TLS, and TLS with it, by a reset where that can be. */
-  protected abstract reset(): void
+  protected reset(): void {
+    const socket = socketBelow(this.stream)
+    if (socket !== undefined) {
+      return reset.call(socket)
+    }
+    const handle = handleBelow(this.stream)
+    if (typeof handle?.reset === "function") {
+      // How TLS closes what is below it.
+      handle.close = handle.reset
+    }
+    this.discard()
+  }
 }
 
 const resetOrDiscard = (transport: TlsTransport): void => transport.resetOrDiscard()
@@ -138,31 +150,6 @@ class AdoptedTlsTransport extends TlsTransport {
   get writeProgress(): number | undefined {
     return queueSizeOf(this.stream)
   }
-
-  protected override reset(): void {
-    const { _handle: handle, _parent: carrier } = this.stream as unknown as Inside
-    if (carrier instanceof Net.Socket) {
-      reset.call(carrier)
-    } else {
-      const tcp = handle?._parent
-      if (typeof tcp?.reset === "function") {
-        // How TLS closes what is below it.
-        tcp.close = tcp.reset
-      }
-      this.discard()
-    }
-  }
-}
-
-/** What Node does not document: the socket that TLS is over, or its handle where TLS has one of its own. */
-interface Inside {
-  readonly _parent?: unknown
-  readonly _handle?: { readonly _parent?: TcpHandle | undefined } | null | undefined
-}
-
-interface TcpHandle {
-  close: (done: () => void) => void
-  readonly reset?: (done: () => void) => void
 }
 
 /**
@@ -190,6 +177,18 @@ const end = (socket: TLSSocket): void => {
   socket.end()
 }
 
+/** The names of protocols and ciphers, of which OpenSSL has a few dozen, and Node makes one for whoever asks. */
+const names = new Map<string, string>()
+
+/** The same name, in the memory that it has already. */
+const shared = (name: string): string => {
+  const known = names.get(name)
+  if (known === undefined) {
+    names.set(name, name)
+  }
+  return known ?? name
+}
+
 /**
  * What was negotiated. The certificate is taken apart when somebody looks.
  *
@@ -205,8 +204,8 @@ export class Session implements Tls.Session {
   private parsed: Option.Option<Tls.PeerCertificate> | undefined = undefined
 
   constructor(socket: TLSSocket, serverName: string | undefined, readonly authorized: boolean) {
-    this.protocol = socket.getProtocol() ?? "unknown"
-    this.cipher = socket.getCipher().standardName
+    this.protocol = shared(socket.getProtocol() ?? "unknown")
+    this.cipher = shared(socket.getCipher().standardName)
     this.serverName = Option.fromNullable(serverName)
     this.alpnProtocol = socket.alpnProtocol ? Option.some(socket.alpnProtocol) : Option.none()
     this.resumed = socket.isSessionReused()
