@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as TestClock from "effect/TestClock"
+import type * as Connection from "../src/Connection.js"
 import { TlsError } from "../src/NetworkError.js"
 import { describeTls } from "./support/certificates.js"
 import { leavesNoHandles } from "./support/handles.js"
@@ -589,4 +590,86 @@ describeTls("ending at any moment", () => {
       }),
     60_000
   )
+})
+
+describeTls("a write that finds the connection gone", () => {
+  // More than is read ahead by who has paused, and no more than that and what the system takes besides.
+  const words = Array.from({ length: 8_000 }, (_, i) => `last words ${i}\n`).join("")
+
+  const opened = Effect.fnUntraced(function*(version: (typeof versions)[number], role: (typeof roles)[number]) {
+    const limit = 1_000
+    if (role === "client") {
+      const { accepted, port } = yield* nodeServer(only(version))
+      return { connection: yield* dialling(port, only(version), { limit }), peer: yield* accepted }
+    }
+    const { accepted, port } = yield* listening(only(version), { limit })
+    return { peer: yield* nodeClient(port, only(version)), connection: yield* accepted }
+  })
+
+  /** Reads lines and answers each, to the end. */
+  const answering = ({ reader, writer }: Connection.Connection) => {
+    let received = ""
+    return Effect.forever(Effect.flatMap(reader.readLine, (line) => {
+      received += text(line)
+      return Effect.ignore(Effect.zipRight(writer.write("indeed\n"), writer.flush))
+    })).pipe(Effect.flip, Effect.map(() => received))
+  }
+
+  /** The peer has gone with its last words, of which whoever does not read has seen a part, and not the end. */
+  const bereft = (version: (typeof versions)[number], role: (typeof roles)[number]) =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* opened(version, role)
+      yield* connection.writer.write("hello\n")
+      yield* until(() => peer.text === "hello\n")
+      peer.socket.end(words)
+      yield* until(() => peer.socket.writableFinished)
+      yield* turns(20)
+      peer.raw.destroy()
+      yield* until(() => peer.raw.closed)
+      return connection
+    })
+
+  for (const version of versions) {
+    for (const role of roles) {
+      it.scopedLive.each([1, 100_000])(
+        `delivers what had been received, ${role}, ${version}, %i bytes`,
+        (size) =>
+          Effect.gen(function*() {
+            const { reader, writer } = yield* bereft(version, role)
+            const failed = yield* Effect.flip(Effect.forever(Effect.zipRight(writer.write("x".repeat(size)), turns())))
+            assert.include(["Reset", "BrokenPipe"], failed.reason)
+            let received = ""
+            const error = yield* Effect.flip(Effect.forever(Effect.map(reader.read(700), (chunk) => {
+              received += text(chunk)
+            })))
+            assert.isTrue(received === words, `${received.length} of ${words.length} bytes came`)
+            assert.include(["ConnectionError Reset", "ConnectionError BrokenPipe"], yield* reason(Effect.fail(error)))
+          })
+      )
+
+      it.scopedLive(`delivers what had been received, to who answers each line, ${role}, ${version}`, () =>
+        Effect.gen(function*() {
+          const connection = yield* bereft(version, role)
+          // The answer to this is a reset, which nobody has seen yet.
+          yield* connection.writer.write("anyone?\n")
+          yield* turns(20)
+          const received = yield* answering(connection)
+          assert.isTrue(received === words, `${received.length} of ${words.length} bytes came`)
+        }))
+
+      it.scopedLive(`delivers what came with the reset, to who answers each line, ${role}, ${version}`, () =>
+        Effect.gen(function*() {
+          const { connection, peer } = yield* opened(version, role)
+          const answers = yield* Effect.fork(answering(connection))
+          peer.socket.write("hello\n")
+          yield* until(() => peer.text === "indeed\n")
+          // OpenSSL has several records before it when the first line is answered, and a write finds the connection gone.
+          const lines = words.slice(0, words.indexOf("\n", 40_000) + 1)
+          peer.socket.write(lines)
+          peer.raw.resetAndDestroy()
+          const received = yield* Fiber.join(answers)
+          assert.isTrue(received === `hello\n${lines}`, `${received.length} of ${lines.length} bytes came`)
+        }))
+    }
+  }
 })

@@ -85,9 +85,11 @@ const bufferSize = 64 * 1024
  * before the reads do, and Node then closes the socket over the peer's last words, which mostly say why. It is no more
  * than the system's receive buffer holds.
  */
-export const readRest = (socket: Net.Socket): Array<Uint8Array> => {
+export const readRest = (socket: Net.Socket): Array<Uint8Array> => readAllOf(descriptorOf(socket))
+
+/** The same of a descriptor. */
+export const readAllOf = (descriptor: number): Array<Uint8Array> => {
   const rest: Array<Uint8Array> = []
-  const descriptor = descriptorOf(socket)
   if (descriptor >= 0) {
     try {
       const buffer = new Uint8Array(bufferSize)

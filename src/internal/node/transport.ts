@@ -115,6 +115,8 @@ const totalLength = (chunks: ReadonlyArray<Uint8Array>): number =>
 export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements Transport {
   protected receiver: TransportReceiver | undefined = undefined
   protected failure: TransportFailure | undefined = undefined
+  /** What had been received when a write failed. */
+  protected rest: Array<Uint8Array> | undefined = undefined
   /** The callback of every write, made with the first one. */
   private written: ((error?: Error | null) => void) | undefined = undefined
   /** What `bufferedBytes` was when the receiver last could know it. */
@@ -381,7 +383,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
   }
 
   /** An error closes a stream over what it has received and not handed out yet: the time of a pause, or before `start`. */
-  protected deliverRest(): void {
+  private deliverRest(): void {
     const stream = this.stream
     if (stream.readableLength > 0) {
       stream.removeListener("data", onData)
@@ -389,6 +391,8 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
         this.received(chunk)
       }
     }
+    this.rest?.forEach((chunk) => this.received(chunk))
+    this.rest = undefined
   }
 }
 
@@ -481,15 +485,15 @@ export class DuplexTransport extends StreamTransport {
 
 const ceaseNow = (transport: StreamTransport): void => transport.ceased()
 
+/** Whether an error of a write has ended the connection: a peer that may still send would not let its bytes come to an end. */
+export const isOver = (error: Error): boolean => connectionReason(codeOf(error)) !== "Unknown"
+
 /**
  * A transport over a socket.
  *
  * @internal
  */
 export class SocketTransport extends StreamTransport<Net.Socket> {
-  /** What had been received when a write failed. */
-  private rest: Array<Uint8Array> | undefined = undefined
-
   private get isTcp(): boolean {
     return this.localAddress._tag === "TcpAddress"
   }
@@ -505,16 +509,9 @@ export class SocketTransport extends StreamTransport<Net.Socket> {
   }
 
   protected override salvage(error: Error): void {
-    // A peer that may still send would not let that come to an end.
-    if (connectionReason(codeOf(error)) !== "Unknown" && !this.peerEnded && !this.dropped) {
+    if (isOver(error) && !this.peerEnded && !this.dropped) {
       this.rest ??= readRest(this.stream)
     }
-  }
-
-  protected override deliverRest(): void {
-    super.deliverRest()
-    this.rest?.forEach((chunk) => this.received(chunk))
-    this.rest = undefined
   }
 
   get writeProgress(): number | undefined {

@@ -30,7 +30,11 @@ interface SocketInside {
 }
 
 interface TlsInside {
-  readonly _handle?: { readonly _parent?: Handle | undefined; _parentWrap?: object | null } | null
+  readonly _handle?: {
+    readonly _parent?: Handle | undefined
+    _parentWrap?: object | null
+    readonly receive?: ((ciphertext: Uint8Array) => void) | undefined
+  } | null
   _parent?: object | null
   _server?: object | null
 }
@@ -51,6 +55,9 @@ export const socketBelow = (tls: TLSSocket): Net.Socket | undefined => {
   const { _parent: socket } = inside(tls)
   return socket instanceof Net.Socket ? socket : undefined
 }
+
+/** Has TLS take ciphertext as if it had read it. */
+export const receive = (tls: TLSSocket, ciphertext: Uint8Array): void => inside(tls)._handle?.receive?.(ciphertext)
 
 /** Has TLS take the handle of the socket that it is over, and leave nothing to that. Both must be idle but for reading. */
 export const takeHandle = (tls: TLSSocket, socket: Net.Socket): void => {

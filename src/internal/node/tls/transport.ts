@@ -12,9 +12,10 @@ import { type Duplex, Readable } from "node:stream"
 import { TLSSocket } from "node:tls"
 import type * as Tls from "../../../Tls.js"
 import type { Transport } from "../../../Transport.js"
-import { ownerOf, queueSizeOf, reset, StreamTransport, takeOver } from "../transport.js"
+import { readAllOf } from "../syscalls.js"
+import { isOver, ownerOf, queueSizeOf, reset, StreamTransport, takeOver } from "../transport.js"
 import { tlsFailure } from "./errors.js"
-import { handleBelow, socketBelow } from "./handles.js"
+import { handleBelow, receive, socketBelow } from "./handles.js"
 
 const defaultShutdownTimeout = Duration.seconds(30)
 
@@ -34,6 +35,7 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
   private readonly allowTruncation: boolean
   /** The peer has said close_notify. */
   private notified = false
+  private heldUp = false
 
   constructor(
     socket: TLSSocket,
@@ -45,6 +47,41 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
     this.allowTruncation = options.allowTruncation === true
     this.closeTimeout = Duration.toMillis(options.shutdownTimeout ?? defaultShutdownTimeout)
     socket.push = push
+    socket.destroy = destroy
+  }
+
+  /** Takes what has been decrypted once the stream has failed, which would drop it; false where it has not. */
+  keeps(chunk: Uint8Array): boolean {
+    const failed = this.stream.errored !== null
+    if (failed) {
+      ;(this.rest ??= []).push(chunk)
+    }
+    return failed
+  }
+
+  /**
+   * Whether the close of the stream is to wait. A write has found the connection gone, and Node would close it over what has
+   * been received and not been read (see `readRest`). That is ciphertext, which only OpenSSL can make sense of, and it may
+   * be busy with what came before: a reader who is told of something may answer at once.
+   */
+  holdsUp(error: Error | undefined): boolean {
+    if (
+      error === undefined || error !== this.stream.errored || !isOver(error) || this.heldUp || this.peerHasGone ||
+      this.dropped
+    ) {
+      return false
+    }
+    this.heldUp = true
+    setImmediate(salvage, this, error)
+    return true
+  }
+
+  /** Decrypts what the system still has. */
+  salvageNow(error: Error): void {
+    if (!this.dropped && !this.stream.destroyed) {
+      readAllOf(handleBelow(this.stream)?.fd ?? -1).forEach((ciphertext) => receive(this.stream, ciphertext))
+    }
+    this.stream.destroy(error)
   }
 
   /** TLS ends. */
@@ -129,11 +166,23 @@ const resetOrDiscard = (transport: TlsTransport): void => transport.resetOrDisca
 
 /** Shared by all: one made here would be old at once, and its connection with it; see `suspension.ts`. */
 function push(this: TLSSocket, chunk: unknown, encoding?: BufferEncoding): boolean {
+  const transport = ownerOf(this) as TlsTransport | undefined
   if (chunk === null) {
-    ;(ownerOf(this) as TlsTransport | undefined)?.ends()
+    transport?.ends()
+  } else if (transport?.keeps(chunk as Uint8Array) === true) {
+    return true
   }
   return Readable.prototype.push.call(this, chunk, encoding)
 }
+
+function destroy(this: TLSSocket, error?: Error, ...rest: ReadonlyArray<unknown>): TLSSocket {
+  const transport = ownerOf(this) as TlsTransport | undefined
+  return transport?.holdsUp(error) === true
+    ? this
+    : Reflect.apply(Readable.prototype.destroy, this, [error, ...rest]) as TLSSocket
+}
+
+const salvage = (transport: TlsTransport, error: Error): void => transport.salvageNow(error)
 
 /**
  * Over a socket of TLS that somebody else made. Nobody here sees the end of TCP, so that any end is one in order.
