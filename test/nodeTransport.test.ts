@@ -626,6 +626,37 @@ describe.each(socketKinds)("a write that finds the connection gone, %s", (kind) 
       }))
   }
 
+  const moments: Record<string, (then: () => void) => void> = {
+    "at once": (then) => then(),
+    "in a microtask": queueMicrotask,
+    "in the next tick": process.nextTick,
+    "in the tick after that": (then) => process.nextTick(process.nextTick, then),
+    "in the next turn": setImmediate,
+    "in the turn after ticks": (then) => process.nextTick(process.nextTick, setImmediate, then)
+  }
+
+  for (const [moment, after] of Object.entries(moments)) {
+    it(`delivers what had been received, all of it, to who resumes ${moment}`, () =>
+      withPair(kind, {}, async ({ peer, transport }, recorder) => {
+        transport.start(recorder)
+        await turns()
+        transport.pause()
+        // More than a stream reads ahead, and less than the system takes.
+        const many = words + words.slice(0, 24_000)
+        peer.socket.end(many)
+        await until(() => peer.socket.writableFinished)
+        await turns(20)
+        peer.socket.destroy()
+        await until(() => peer.closed)
+        transport.write([bytes("anyone?")])
+        await turns(20)
+        transport.write([new Uint8Array(100_000)])
+        after(() => transport.resume())
+        await until(() => recorder.closed)
+        assert.isTrue(recorder.text === many, `${recorder.received} of ${many.length} bytes came`)
+      }))
+  }
+
   it("delivers what had been received, one that was queued", () =>
     withPair(kind, { read: false }, async ({ peer, transport }, recorder) => {
       transport.start(recorder)

@@ -14,7 +14,7 @@ import type * as Tls from "../src/Tls.js"
 import { certificates, describeTls } from "./support/certificates.js"
 import { directory } from "./support/directory.js"
 import { leavesNoHandles } from "./support/handles.js"
-import { closeTag, portOf, until } from "./support/rawPeer.js"
+import { closeTag, portOf, turns, until } from "./support/rawPeer.js"
 import {
   collecting,
   dialling,
@@ -149,26 +149,48 @@ describeTls("over a Unix socket", () => {
     }).pipe(Effect.provide(NodeNetwork.layer)))
 })
 
+/** Node shows every socket that it accepts to those who ask for it, until what this gives is called. */
+const shown = (watch: (socket: Net.Socket) => void) => {
+  const onMessage = (message: unknown) => watch((message as { readonly socket: Net.Socket }).socket)
+  return Effect.acquireRelease(
+    Effect.sync(() => {
+      subscribe("net.server.socket", onMessage)
+      return () => void unsubscribe("net.server.socket", onMessage)
+    }),
+    (unwatch) => Effect.sync(unwatch)
+  )
+}
+
 describeTls("over a socket of ours", () => {
   it.scopedLive.each(versions)(
     "a connection that has ended does not count any more: %s",
     (version) =>
       Effect.gen(function*() {
-        const sockets: Array<Net.Socket> = []
-        const watch = (message: unknown) => sockets.push((message as { readonly socket: Net.Socket }).socket)
-        yield* Effect.acquireRelease(
-          Effect.sync(() => subscribe("net.server.socket", watch)),
-          () => Effect.sync(() => unsubscribe("net.server.socket", watch))
-        )
+        const listeners: Array<Net.Server> = []
+        const unwatch = yield* shown((socket) => {
+          unwatch()
+          listeners.push((socket as unknown as { readonly server: Net.Server }).server)
+        })
         const { accepted, handler } = collecting()
         const server = yield* Network.startServer({ host: "127.0.0.1", port: 0, tls: identity() }, handler)
         const client = yield* dialling(portOf(server), only(version))
-        const listener = (sockets[0] as unknown as { readonly server: Net.Server }).server
+        const listener = listeners[0]!
         assert.strictEqual(yield* countOf(listener), 1)
         yield* converse(client, yield* accepted)
         assert.strictEqual(yield* countOf(listener), 0)
       }).pipe(Effect.provide(NodeNetwork.layer))
   )
+
+  it.scopedLive("whoever is shown what a program accepts sees it close", () =>
+    Effect.gen(function*() {
+      const sockets: Array<Net.Socket> = []
+      yield* shown((socket) => sockets.push(socket))
+      const { accepted, handler } = collecting()
+      const server = yield* Network.startServer({ host: "127.0.0.1", port: 0, tls: identity() }, handler)
+      yield* converse(yield* dialling(portOf(server)), yield* accepted)
+      assert.lengthOf(sockets, 1)
+      yield* until(() => sockets.every(({ closed }) => closed))
+    }).pipe(Effect.provide(NodeNetwork.layer)))
 
   it.scopedLive("a client of TLS 1.2 may renegotiate", () =>
     Effect.gen(function*() {
@@ -395,18 +417,49 @@ describeTls("on an adopted listener", () => {
   const carriers = ["its own", "a socket", "a stream"] as const
   const kinds = carriers.flatMap((carrier) => versions.map((version) => ({ carrier, version })))
 
+  it.scopedLive.each(versions)(
+    "one that is over TLS of Node's is not said to be tampered with when it breaks: %s",
+    (version) =>
+      Effect.gen(function*() {
+        const { accepted, port } = yield* nodeServer(only(version))
+        const trusted = { servername: "localhost", ca: certificates.ca.certificate }
+        const outer = NodeTls.connect({ host: "127.0.0.1", port, ...trusted })
+        outer.on("error", () => {})
+        const { raw, socket } = yield* accepted
+        socket.removeAllListeners("data")
+        const { certificate: cert, key } = certificates.server
+        const inner = NodeTls.createServer({ cert, key, ...only(version) })
+        const served = once(inner, "secureConnection")
+        inner.emit("connection", socket)
+        const connection = yield* NodeNetwork.fromSocket(NodeTls.connect({ socket: outer, ...trusted }), {
+          limit: 1_000
+        })
+        yield* Effect.addFinalizer(() => connection.abort)
+        const [peer] = (yield* Effect.promise(() => served)) as [NodeTls.TLSSocket]
+        peer.on("error", () => {})
+        yield* Effect.async<void>((resume) => {
+          peer.write("x".repeat(100_000), () => resume(Effect.void))
+        })
+        yield* turns(20)
+        raw.destroy()
+        yield* until(() => raw.closed)
+        const failed = yield* Effect.flip(Effect.forever(Effect.zipRight(connection.writer.write("anyone?"), turns())))
+        assert.include(["Reset", "BrokenPipe"], failed.reason)
+      })
+  )
+
   it.scopedLive.each(kinds)(
     "one that is adopted loses nothing where it ends its writing side: over $carrier, $version",
     ({ carrier, version }) =>
       Effect.gen(function*() {
-        for (const turns of [0, 1, 2]) {
+        for (const wait of [0, 1, 2]) {
           const { connection, peer } = yield* adopted(carrier, version)
           // In one turn, so that they come in one segment.
           for (let i = 0; i < 50; i++) {
             peer.socket.write(Buffer.alloc(1000, i))
           }
           const first = yield* connection.reader.read(1_000_000)
-          for (let i = 0; i < turns; i++) {
+          for (let i = 0; i < wait; i++) {
             yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
           }
           yield* connection.writer.writeEof

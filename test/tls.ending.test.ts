@@ -606,6 +606,22 @@ describeTls("a write that finds the connection gone", () => {
     return { peer: yield* nodeClient(port, only(version)), connection: yield* accepted }
   })
 
+  /** Waits for something of Node's, so many times. */
+  const times = (count: number, defer: (then: () => void) => void) =>
+    Effect.forEach(
+      Array.from({ length: count }),
+      () => Effect.async<void>((resume) => defer(() => resume(Effect.void))),
+      { discard: true }
+    )
+
+  /** Reads until it fails. */
+  const toTheEnd = <E>(read: Effect.Effect<Uint8Array, E>): Effect.Effect<string> => {
+    let received = ""
+    return Effect.forever(Effect.map(read, (chunk) => {
+      received += text(chunk)
+    })).pipe(Effect.flip, Effect.map(() => received))
+  }
+
   /** Reads lines and answers each, to the end. */
   const answering = ({ reader, writer }: Connection.Connection) => {
     let received = ""
@@ -638,14 +654,27 @@ describeTls("a write that finds the connection gone", () => {
             const { reader, writer } = yield* bereft(version, role)
             const failed = yield* Effect.flip(Effect.forever(Effect.zipRight(writer.write("x".repeat(size)), turns())))
             assert.include(["Reset", "BrokenPipe"], failed.reason)
-            let received = ""
-            const error = yield* Effect.flip(Effect.forever(Effect.map(reader.read(700), (chunk) => {
-              received += text(chunk)
-            })))
+            const received = yield* toTheEnd(reader.read(700))
             assert.isTrue(received === words, `${received.length} of ${words.length} bytes came`)
-            assert.include(["ConnectionError Reset", "ConnectionError BrokenPipe"], yield* reason(Effect.fail(error)))
+            assert.include(["ConnectionError Reset", "ConnectionError BrokenPipe"], yield* reason(reader.read(700)))
           })
       )
+
+      it.scopedLive(`delivers what had been received, to who comes to read at any moment, ${role}, ${version}`, () =>
+        Effect.gen(function*() {
+          for (let ticks = 0; ticks < 4; ticks++) {
+            for (let immediates = 0; immediates < 3; immediates++) {
+              const { reader, writer } = yield* bereft(version, role)
+              yield* writer.write("anyone?\n")
+              yield* turns(20)
+              yield* writer.write("nobody?\n")
+              yield* times(ticks, process.nextTick)
+              yield* times(immediates, setImmediate)
+              const received = yield* toTheEnd(reader.readLine)
+              assert.isTrue(received === words, `${received.length} bytes after ${ticks} ticks, ${immediates} turns`)
+            }
+          }
+        }))
 
       it.scopedLive(`delivers what had been received, to who answers each line, ${role}, ${version}`, () =>
         Effect.gen(function*() {

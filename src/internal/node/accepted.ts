@@ -16,7 +16,7 @@ const lender = {
 }
 
 /**
- * The transport of a socket that came paused, and that nobody else has seen.
+ * The transport of a socket that came paused, and that nobody else reads.
  *
  * @internal
  */

@@ -76,12 +76,12 @@ export abstract class IntakeTransport extends SocketTransport {
 
   override pause(): void {
     this.paused = true
-    this.stream.pause()
+    super.pause()
   }
 
   override resume(): void {
     this.paused = false
-    this.stream.resume()
+    super.resume()
   }
 
   recycle(chunk: Uint8Array): void {

@@ -79,11 +79,14 @@ export const resetBehind = (descriptor: number): Error | undefined => {
 
 /** The most that one read takes. */
 const bufferSize = 64 * 1024
+/** More than the system keeps for a socket that nobody has given more: on Linux, 6 MiB (`net.ipv4.tcp_rmem`). */
+const mostRest = 16 * 1024 * 1024
 
 /**
  * What the system has received of a connection that has ended, and that nobody has read. A write finds out about the end
  * before the reads do, and Node then closes the socket over the peer's last words, which mostly say why. It is no more
- * than the system's receive buffer holds.
+ * than the system's receive buffer holds, unless it is this side alone that can't write any more, and the peer goes on:
+ * so there is an end to it.
  */
 export const readRest = (socket: Net.Socket): Array<Uint8Array> => readAllOf(descriptorOf(socket))
 
@@ -93,8 +96,10 @@ export const readAllOf = (descriptor: number): Array<Uint8Array> => {
   if (descriptor >= 0) {
     try {
       const buffer = new Uint8Array(bufferSize)
-      for (let size = Fs.readSync(descriptor, buffer); size > 0; size = Fs.readSync(descriptor, buffer)) {
+      let left = mostRest
+      for (let size = Fs.readSync(descriptor, buffer); size > 0 && left > 0; size = Fs.readSync(descriptor, buffer)) {
         rest.push(buffer.slice(0, size))
+        left -= size
       }
     } catch {
       // That was all.

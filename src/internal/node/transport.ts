@@ -115,7 +115,7 @@ const totalLength = (chunks: ReadonlyArray<Uint8Array>): number =>
 export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements Transport {
   protected receiver: TransportReceiver | undefined = undefined
   protected failure: TransportFailure | undefined = undefined
-  /** What had been received when a write failed. */
+  /** What has been received since a write failed, or had been and was in the system's hands. */
   protected rest: Array<Uint8Array> | undefined = undefined
   /** The callback of every write, made with the first one. */
   private written: ((error?: Error | null) => void) | undefined = undefined
@@ -180,7 +180,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
     this.receiver = receiver
     if (this.peerEnded || this.closed) {
       process.nextTick(catchUp, this)
-    } else if (!this.dropped) {
+    } else if (!this.dropped && !this.hasFailed) {
       this.flow()
     }
   }
@@ -197,8 +197,11 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
     this.stream.pause()
   }
 
+  /** A stream that has failed would drop what it has, which comes with its close. */
   resume(): void {
-    this.stream.resume()
+    if (!this.hasFailed) {
+      this.stream.resume()
+    }
   }
 
   write(chunks: ReadonlyArray<Uint8Array>): void {
@@ -371,6 +374,7 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
         }
         this.deliverRest()
       }
+      this.rest = undefined
       ;(stream as Owned)[owner] = undefined
       this.letGo()
       this.receiver!.onClosed(this.failure)
@@ -392,7 +396,6 @@ export class StreamTransport<S extends Stream.Duplex = Stream.Duplex> implements
       }
     }
     this.rest?.forEach((chunk) => this.received(chunk))
-    this.rest = undefined
   }
 }
 

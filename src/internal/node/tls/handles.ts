@@ -6,8 +6,17 @@
  * it follows. That is a kilobyte and a half for as long as the connection lasts, so where nobody else has the socket, TLS
  * takes the handle from it, and is then as if it had connected by itself.
  */
+import { channel } from "node:diagnostics_channel"
 import * as Net from "node:net"
 import type { TLSSocket } from "node:tls"
+
+const accepted = channel("net.server.socket")
+
+/**
+ * Whether sockets that are made here are nobody else's. A program that watches what Node accepts is shown each, and waits for
+ * its close; those that this side dials Node shows to nobody.
+ */
+export const ownsSockets = (): boolean => !accepted.hasSubscribers
 
 /** @internal */
 export interface Handle {
@@ -19,6 +28,8 @@ export interface Handle {
   /** Bytes that it has left of what it was given. */
   readonly writeQueueSize?: number | undefined
   close: (done: () => void) => void
+  /** TLS has it, which may be over TLS. */
+  readonly receive?: ((ciphertext: Uint8Array) => void) | undefined
   /** TCP has it. */
   readonly reset?: ((done: () => void) => void) | undefined
 }
@@ -56,10 +67,19 @@ export const socketBelow = (tls: TLSSocket): Net.Socket | undefined => {
   return socket instanceof Net.Socket ? socket : undefined
 }
 
+/** The descriptor from which TLS has its ciphertext; -1 where it has none, or has it from other TLS. */
+export const descriptorBelow = (tls: TLSSocket): number => {
+  const handle = handleBelow(tls)
+  return handle === undefined || handle.receive !== undefined ? -1 : handle.fd ?? -1
+}
+
 /** Has TLS take ciphertext as if it had read it. */
 export const receive = (tls: TLSSocket, ciphertext: Uint8Array): void => inside(tls)._handle?.receive?.(ciphertext)
 
-/** Has TLS take the handle of the socket that it is over, and leave nothing to that. Both must be idle but for reading. */
+/**
+ * Has TLS take the handle of the socket that it is over, and leave nothing to that. From the socket nothing may be left to
+ * read or to send; what TLS itself sends and reads goes through the handle anyway.
+ */
 export const takeHandle = (tls: TLSSocket, socket: Net.Socket): void => {
   const above = inside(tls)
   const below = socket as SocketInside

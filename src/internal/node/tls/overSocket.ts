@@ -18,7 +18,7 @@ import { Inherited } from "../../inherited.js"
 import { IntakeTransport } from "../intake.js"
 import { resetBehind } from "../syscalls.js"
 import { queueSizeOf, SocketTransport } from "../transport.js"
-import { handleBelow, handleOf, socketBelow, takeHandle } from "./handles.js"
+import { handleBelow, handleOf, ownsSockets, socketBelow, takeHandle } from "./handles.js"
 import { type Carrier, TlsTransport } from "./transport.js"
 
 /**
@@ -53,8 +53,7 @@ class SocketCarrier implements Carrier {
   secured(socket: TLSSocket, options: Tls.CommonOptions, session: Tls.Session): TlsTransport {
     socket.allowHalfOpen = true
     const transport = new SocketTlsTransport(socket, this.lower, options, session)
-    // One that was made here nobody else has.
-    if (this.lower instanceof IntakeTransport) {
+    if (this.lower instanceof IntakeTransport && ownsSockets()) {
       takeHandle(socket, this.stream)
     }
     return transport

@@ -15,7 +15,7 @@ import type { Transport } from "../../../Transport.js"
 import { readAllOf } from "../syscalls.js"
 import { isOver, ownerOf, queueSizeOf, reset, StreamTransport, takeOver } from "../transport.js"
 import { tlsFailure } from "./errors.js"
-import { handleBelow, receive, socketBelow } from "./handles.js"
+import { descriptorBelow, handleBelow, receive, socketBelow } from "./handles.js"
 
 const defaultShutdownTimeout = Duration.seconds(30)
 
@@ -79,7 +79,7 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
   /** Decrypts what the system still has. */
   salvageNow(error: Error): void {
     if (!this.dropped && !this.stream.destroyed) {
-      readAllOf(handleBelow(this.stream)?.fd ?? -1).forEach((ciphertext) => receive(this.stream, ciphertext))
+      readAllOf(descriptorBelow(this.stream)).forEach((ciphertext) => receive(this.stream, ciphertext))
     }
     this.stream.destroy(error)
   }
