@@ -83,6 +83,8 @@ describeTls("startTls", () => {
         }
         assert.strictEqual(handle.constructor.name, "TCP")
         assert.isNull(socket)
+        // What only the handshake of a server needed is gone with it.
+        assert.strictEqual(stream.listenerCount("_tlsError"), 0)
       }
       yield* echoes(secure)
     }))

@@ -84,9 +84,12 @@ export const takeHandle = (tls: TLSSocket, socket: Net.Socket): void => {
   const above = inside(tls)
   const below = socket as SocketInside
   const wrap = above._handle
-  const handle = below._handle as Handle & Record<symbol, unknown>
+  const handle = below._handle as (Handle & Record<symbol, unknown>) | null | undefined
+  if (handle == null || wrap?._parent !== handle || wrap._parentWrap !== socket || above._parent !== socket) {
+    return
+  }
   const owner = Object.getOwnPropertySymbols(handle).find((symbol) => handle[symbol] === socket)
-  if (wrap?._parent !== handle || wrap._parentWrap !== socket || above._parent !== socket || owner === undefined) {
+  if (owner === undefined) {
     return
   }
   handle[owner] = tls

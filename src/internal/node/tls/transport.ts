@@ -35,6 +35,7 @@ export abstract class TlsTransport extends StreamTransport<TLSSocket> {
   private readonly allowTruncation: boolean
   /** The peer has said close_notify. */
   private notified = false
+  /** The close of the stream has waited for what was to be salvaged. It does so once. */
   private heldUp = false
 
   constructor(
@@ -175,6 +176,7 @@ function push(this: TLSSocket, chunk: unknown, encoding?: BufferEncoding): boole
   return Readable.prototype.push.call(this, chunk, encoding)
 }
 
+/** Node closes by it, and so does whoever has the socket. */
 function destroy(this: TLSSocket, error?: Error, ...rest: ReadonlyArray<unknown>): TLSSocket {
   const transport = ownerOf(this) as TlsTransport | undefined
   return transport?.holdsUp(error) === true
